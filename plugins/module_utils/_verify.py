@@ -1,0 +1,176 @@
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_utils is private to the collection: its interface may change without notice.
+
+"""What every check needs: the settings, the record of results, the table."""
+
+from __future__ import annotations
+
+import base64
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
+
+# (arguments) -> exit code and the text of both outputs. Raises ``OSError`` when the program is not installed.
+Run = t.Callable[[list[str]], tuple[int, str]]
+
+
+class Shortfall(Exception):
+    """What was found is not what was wanted. The text says what was found."""
+
+    def __init__(self, found: str, remedy: str = "") -> None:
+        super().__init__(found)
+        self.remedy = remedy
+
+
+class NotTried(Exception):
+    """The check does not apply here, or cannot be made. The text says why."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The module's options, plus what the checks share."""
+
+    url: str
+    connect_address: str
+    ca_path: str
+    username: str
+    password: str
+    archive_url: str
+    archive_username: str
+    archive_password: str
+    dicomweb_root: str
+    archive_path: str
+    viewer_path: str
+    http_port: int
+    dicom_host: str
+    dicom_port: int
+    dicom_aet: str
+    dicom_calling_aet: str
+    dicom_tls_port: int
+    containers: list[str]
+    certificate_days: int
+    closed_ports: list[int]
+    outside_probe: dict[str, t.Any] | None
+    timeout: int
+    writes: bool
+    temporary: str
+    run: Run
+
+    def gateway(self, timeout: float | None = None, login: bool = True) -> Client:
+        """A client of the public URL. Raises ``OSError`` or ``ValueError`` for settings that cannot work."""
+        return Client(
+            self.url,
+            timeout or self.timeout,
+            address=self.connect_address,
+            login=(self.username, self.password) if login else None,
+            ca_path=self.ca_path,
+        )
+
+    def archive(self) -> Client:
+        """A client of the archive's own REST API."""
+        return Client(
+            self.archive_url, self.timeout, login=(self.archive_username, self.archive_password), ca_path=self.ca_path
+        )
+
+    @property
+    def wado_path(self) -> str:
+        return self.archive_path.rstrip("/") + "/wado"
+
+
+@dataclass
+class Checks:
+    """The record. A check is a function that returns what it found, or raises."""
+
+    secrets: list[str]
+    results: list[dict[str, t.Any]] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+
+    def run(self, group: str, name: str, remedy: str, check: t.Callable[[], str], needs: str = "") -> bool:
+        """Makes one check and records it; true when it passed.
+
+        ``needs`` names a check without which this one cannot say anything: it is not tried when that one failed.
+        """
+        started = time.monotonic()
+        state, advice = "ok", ""
+        try:
+            if needs in self.failed:
+                raise NotTried(f"not tried, because '{needs}' failed")
+            detail = check()
+        except NotTried as reason:
+            state, detail = "skipped", str(reason)
+        except Shortfall as shortfall:
+            state, detail, advice = "failed", str(shortfall), shortfall.remedy or remedy
+        except Exception as error:  # whatever a broken server does is a failed line of the table
+            state, detail, advice = "failed", f"{type(error).__name__}, {error}", remedy
+        if state != "ok" and (state == "failed" or needs in self.failed):
+            self.failed.add(name)
+        self.results.append(
+            {
+                "name": name,
+                "group": group,
+                "state": state,
+                "passed": state == "ok",
+                "detail": self.scrub(detail),
+                "remedy": self.scrub(advice),
+                "seconds": round(time.monotonic() - started, 3),
+            }
+        )
+        return state == "ok"
+
+    def fail(self, group: str, name: str, detail: str, remedy: str) -> None:
+        """Records a check that could not even begin."""
+
+        def check() -> str:
+            raise Shortfall(detail)
+
+        self.run(group, name, remedy, check)
+
+    def scrub(self, text: str) -> str:
+        """One line without a secret in it."""
+        for secret in self.secrets:
+            if secret:
+                text = text.replace(secret, "********")
+        return " ".join(text.split())[:400]
+
+    @property
+    def passed(self) -> bool:
+        return all(result["state"] != "failed" for result in self.results)
+
+    def remedies(self) -> list[str]:
+        """For every failed check where, what and what to do."""
+        return [
+            f"{result['group']}, {result['name']} - {result['detail']}. {result['remedy']}".strip()
+            for result in self.results
+            if result["state"] == "failed"
+        ]
+
+    def table(self) -> list[str]:
+        """Aligned lines, ASCII."""
+        words = {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}
+        group_width = max((len(result["group"]) for result in self.results), default=0)
+        name_width = max((len(result["name"]) for result in self.results), default=0)
+        return [
+            f"{words[result['state']]:<7}  {result['group']:<{group_width}}  {result['name']:<{name_width}}  "
+            f"{result['detail']}"
+            for result in self.results
+        ]
+
+
+def secrets_of(*logins: tuple[str, str]) -> list[str]:
+    """The passwords, and what of them travels in an Authorization header."""
+    found = []
+    for user, password in logins:
+        if password:
+            found += [base64.b64encode(f"{user}:{password}".encode()).decode("ascii"), password]
+    return found
+
+
+def expect(condition: bool, found: str, remedy: str = "") -> None:
+    """Raises ``Shortfall`` with what was found when the condition does not hold."""
+    if not condition:
+        raise Shortfall(found, remedy)

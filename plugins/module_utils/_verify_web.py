@@ -1,0 +1,497 @@
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_utils is private to the collection: its interface may change without notice.
+
+"""Checks of the gateway: TLS, who is let in, how the viewer is served."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import socket
+import ssl
+import time
+import typing as t
+import warnings
+
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, expect
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Answer, Client, Headers, basic
+
+HTTPS = "HTTPS answers"
+INDEX = "page"
+REFUSALS = frozenset({400, 401, 403, 404, 405, 421, 429})
+JAVASCRIPT = frozenset({"application/javascript", "text/javascript"})
+DEFAULT_LOGINS = (
+    ("orthanc", "orthanc"),
+    ("admin", "admin"),
+    ("admin", "orthanc"),
+    ("admin", "password"),
+    ("demo", "demo"),
+    ("orthanc", ""),
+)
+IDENTITY_HEADERS = (
+    "X-Remote-User",
+    "Remote-User",
+    "X-Forwarded-User",
+    "X-Auth-Request-User",
+    "X-WEBAUTH-USER",
+    "X-Forwarded-For",
+    "X-Real-IP",
+)
+BUNDLE = re.compile(r"""["']([^"']*?\bapp\.bundle\.[0-9a-f]{8,}\.js)["']""")
+STYLESHEET = re.compile(r"""<link\b[^>]*\bhref=["']([^"']+\.css)["']""")
+
+
+class Gateway:
+    """The checks share one connection and what the page named."""
+
+    def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
+        self.settings = settings
+        self.checks = checks
+        self.client = client
+        self.index = ""
+        self.bundle = ""
+
+    def all(self) -> None:
+        self.transport()
+        self.viewer()
+        self.access()
+
+    # --- TLS
+
+    def transport(self) -> None:
+        look = "See 'systemctl status nginx' and 'journalctl -u nginx'."
+        renew = "Run the playbook: it renews the certificate. With your own pair, provide a newer one."
+        self.checks.run("gateway", HTTPS, look, self.certificate_is_trusted)
+        self.checks.run("gateway", "certificate lasts", renew, self.certificate_lasts, HTTPS)
+        self.checks.run(
+            "gateway",
+            "old TLS refused",
+            "Allow TLSv1.2 and TLSv1.3 only (ssl_protocols).",
+            self.old_tls_is_refused,
+            HTTPS,
+        )
+        if self.settings.http_port:
+            self.checks.run(
+                "gateway",
+                "plain HTTP redirects",
+                "Answer everything on the plain HTTP port with a redirect to the same address under https.",
+                self.plain_http_redirects,
+            )
+
+    def handshake(self) -> tuple[dict[str, t.Any], str]:
+        """The server's certificate, verified, and the protocol."""
+        context = self.client.context
+        if context is None:
+            raise ValueError(f"'{self.settings.url}' is not https")
+        plain = socket.create_connection((self.client.address, self.client.port), self.settings.timeout)
+        with plain, context.wrap_socket(plain, server_hostname=self.client.host) as tls:
+            return dict(tls.getpeercert() or {}), tls.version() or ""
+
+    def certificate_is_trusted(self) -> str:
+        try:
+            certificate, protocol = self.handshake()
+        except ssl.SSLCertVerificationError as error:
+            expect(
+                False,
+                f"the certificate for {self.client.host} is not trusted ({error.verify_message})",
+                "Serve a certificate for this name with its whole chain, and name the CA that signed it (verify_ca).",
+            )
+            raise
+        issuer = {key: value for names in certificate.get("issuer", ()) for key, value in names}
+        return f"{protocol}, {self.client.host} certified by {issuer.get('commonName', 'a CA without a name')}"
+
+    def certificate_lasts(self) -> str:
+        certificate, _unused = self.handshake()
+        ends = ssl.cert_time_to_seconds(certificate["notAfter"])
+        days = int((ends - time.time()) // 86400)
+        expect(
+            days >= self.settings.certificate_days,
+            f"it ends in {days} days, fewer than {self.settings.certificate_days}",
+        )
+        return f"{days} days left, until {time.strftime('%Y-%m-%d', time.gmtime(ends))}"
+
+    def old_tls_is_refused(self) -> str:
+        accepted = []
+        for version in ("TLSv1", "TLSv1_1"):
+            if self.speaks(version):
+                accepted.append(version.replace("_", "."))
+        expect(not accepted, "the server accepts " + " and ".join(accepted))
+        return "TLSv1 and TLSv1.1"
+
+    def speaks(self, version: str) -> bool:
+        """Whether the server completes a handshake of only this version.
+
+        The peer is not authenticated here and nothing is sent: the question is only whether it would talk.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.set_ciphers("ALL:@SECLEVEL=0")
+                context.minimum_version = context.maximum_version = getattr(ssl.TLSVersion, version)
+        except (AttributeError, ValueError, ssl.SSLError) as error:
+            raise NotTried(f"this machine cannot speak {version} itself") from error
+        with socket.create_connection((self.client.address, self.client.port), self.settings.timeout) as plain:
+            try:
+                with context.wrap_socket(plain, server_hostname=self.client.host):
+                    return True
+            except ssl.SSLError as error:
+                if (error.reason or "") in ("NO_PROTOCOLS_AVAILABLE", "NO_CIPHERS_AVAILABLE"):
+                    raise NotTried(f"this machine cannot speak {version} itself") from error
+                return False
+            except ConnectionError:
+                return False
+
+    def plain_http_redirects(self) -> str:
+        path = "/pacs/system?verify=1"
+        client = Client(
+            f"http://{_bracketed(self.client.host)}:{self.settings.http_port}",
+            self.settings.timeout,
+            address=self.settings.connect_address,
+        )
+        try:
+            answer = client.get(path)
+        finally:
+            client.close()
+        target = answer.headers.get("location", "")
+        expect(answer.status in (301, 302, 307, 308), f"port {self.settings.http_port} answers {answer.status}")
+        expect(target == self.settings.url.rstrip("/") + path, f"it redirects to '{target}'")
+        return f"{answer.status} to {self.settings.url}"
+
+    # --- who is let in
+
+    def protected(self) -> dict[str, list[tuple[str, str]]]:
+        """Method and path by kind of route."""
+        viewer, archive, dicomweb = self.settings.viewer_path, self.settings.archive_path, self.settings.dicomweb_root
+        nowhere = secrets.token_hex(6)
+        return {
+            "viewer": [
+                ("GET", viewer),
+                ("GET", f"{viewer}index.html"),
+                ("GET", f"{viewer}app-config.js"),
+                ("GET", self.bundle or f"{viewer}app.bundle.0123456789abcdef.js"),
+                ("GET", f"{viewer}viewer?StudyInstanceUIDs=1.2.3"),
+                ("GET", f"/{nowhere}"),
+                ("POST", viewer),
+            ],
+            "DICOMweb": [
+                ("GET", f"{dicomweb}/studies?limit=1"),
+                ("POST", f"{dicomweb}/studies"),
+                ("GET", f"{dicomweb}/studies/1.2.3/metadata"),
+                ("GET", f"{dicomweb}/studies/1.2.3/series/1.2.3/instances/1.2.3/frames/1"),
+                ("GET", f"{dicomweb}/servers"),
+                ("GET", f"{self.settings.wado_path}?requestType=WADO&studyUID=1.2.3&seriesUID=1.2.3&objectUID=1.2.3"),
+            ],
+            "archive": [
+                ("GET", archive),
+                ("GET", f"{archive}studies"),
+                ("GET", f"{archive}system"),
+                ("GET", f"{archive}app/explorer.html"),
+                ("POST", f"{archive}tools/find"),
+                ("POST", f"{archive}tools/execute-script"),
+                ("POST", f"{archive}instances"),
+                ("DELETE", f"{archive}studies/{nowhere}"),
+                ("GET", f"{archive}{nowhere}"),
+            ],
+            "path tricks": [
+                ("GET", path)
+                for path in (
+                    f"{viewer}assets/..{archive}system",
+                    f"/{archive}system",
+                    f"{archive}/system",
+                    f"{archive}../{archive.strip('/')}/system",
+                    f"/%2e%2e{archive}system",
+                    f"{archive}%2e%2e{archive}system",
+                    f"{viewer}assets/..%2f..{archive}system",
+                    f"/{archive.strip('/')}%2fsystem",
+                    f"{archive}./system",
+                    f"{dicomweb}/..;/../system",
+                    f"{viewer}app-config.js/../app-config.js",
+                    f"{viewer}..%5c..%5capp-config.js",
+                )
+            ],
+        }
+
+    def probes(self) -> list[tuple[str, str]]:
+        """One route of each kind: enough to tell whether a login is taken."""
+        return [
+            ("GET", self.settings.viewer_path),
+            ("GET", f"{self.settings.dicomweb_root}/studies?limit=1"),
+            ("GET", f"{self.settings.archive_path}system"),
+        ]
+
+    def access(self) -> None:
+        deny = "Deny by default: the location must ask for a login (auth_basic at the level of the server)."
+        for kind, routes in self.protected().items():
+            self.checks.run(
+                "access",
+                f"{kind}, without login",
+                deny,
+                lambda routes=routes: self.refused(routes, [{}]),  # type: ignore[misc]
+                HTTPS,
+            )
+        self.checks.run("access", "path tricks, with login", deny, self.tricks_are_refused_with_login, HTTPS)
+        self.checks.run(
+            "access",
+            "wrong logins",
+            "Let nginx check every request against the password file.",
+            lambda: self.refused(self.probes(), self.wrong_logins()),
+            HTTPS,
+        )
+        self.checks.run(
+            "access",
+            "forged identity headers",
+            "Overwrite identity headers of the client in the gateway; never decide by them.",
+            lambda: self.refused(
+                self.probes(), [dict.fromkeys(IDENTITY_HEADERS, self.settings.username), _local_headers()]
+            ),
+            HTTPS,
+        )
+        self.checks.run(
+            "access",
+            "default logins",
+            "Remove the default user, or give it a password of its own.",
+            lambda: self.refused(self.probes()[-1:], [basic(*login) for login in DEFAULT_LOGINS]),
+            HTTPS,
+        )
+        self.checks.run(
+            "access",
+            "login",
+            "Check user and password (verify_web_user, verify_web_password), and that the archive runs.",
+            self.login_is_taken,
+            HTTPS,
+        )
+
+    def wrong_logins(self) -> list[Headers]:
+        user, password, wrong = self.settings.username, self.settings.password, secrets.token_urlsafe(12)
+        return [
+            basic(user, wrong),
+            basic(user, ""),
+            basic(wrong, password),
+            {"Authorization": "Basic !!"},
+            {"Authorization": f"Bearer {wrong}"},
+        ]
+
+    def refused(self, routes: list[tuple[str, str]], header_sets: list[Headers]) -> str:
+        """None of the routes gives anything with any of the headers."""
+        let_in, statuses = [], set()
+        for method, path in routes:
+            for headers in header_sets:
+                body = b"" if method == "POST" else None
+                answer = self.client.request(method, path, headers, body, login=False)
+                statuses.add(answer.status)
+                reason = self.gives_something(answer)
+                if reason:
+                    let_in.append(f"{method} {path} {reason}")
+        expect(not let_in, "; ".join(dict.fromkeys(let_in)))
+        return f"{len(routes) * len(header_sets)} requests refused with {', '.join(map(str, sorted(statuses)))}"
+
+    def gives_something(self, answer: Answer) -> str:
+        """Why an answer is not a refusal; empty when it is one.
+
+        An error that the archive itself wrote came past the login.
+        """
+        if answer.status not in REFUSALS:
+            return f"answers {answer.status}"
+        if b"OrthancStatus" in answer.body:
+            return f"reaches the archive (its {answer.status})"
+        if b"app-config.js" in answer.body or b"window.config" in answer.body:
+            return f"gives the viewer with its {answer.status}"
+        return ""
+
+    def tricks_are_refused_with_login(self) -> str:
+        archive, dicomweb = self.settings.archive_path, self.settings.dicomweb_root
+        paths = [
+            f"{dicomweb}/studies/../../system",
+            f"{archive}%2e%2e{archive}system",
+            f"/{archive}system",
+            f"{archive}tools%2ffind",
+        ]
+        through = []
+        for path in paths:
+            answer = self.client.get(path)
+            if answer.status not in REFUSALS or b"OrthancStatus" in answer.body:
+                through.append(f"GET {path} answers {answer.status}")
+        expect(
+            not through,
+            "; ".join(through),
+            "Refuse request targets with '..', '//', '%2e' or '%2f' in the gateway: the archive would resolve them.",
+        )
+        return f"{len(paths)} requests refused"
+
+    def login_is_taken(self) -> str:
+        refused = []
+        for method, path in self.probes():
+            answer = self.client.request(method, path)
+            if answer.status != 200:
+                refused.append(f"{method} {path} answers {answer.status}")
+        expect(not refused, "; ".join(refused))
+        return f"user {self.settings.username} is let in to viewer, DICOMweb and archive"
+
+    # --- the viewer
+
+    def viewer(self) -> None:
+        again = "Deploy the viewer again: run the playbook."
+        for name, remedy, check in (
+            (INDEX, again, self.page_is_served),
+            ("security headers", "Set them in the gateway for every location.", self.page_is_guarded),
+            (
+                "configuration",
+                f"{again} Keep no app-config.js.gz or .br beside app-config.js.",
+                self.configuration_is_current,
+            ),
+            (
+                "program",
+                "Precompress the bundles; cache hashed names for ever and nothing else.",
+                self.program_is_compressed,
+            ),
+            ("file types", "Include nginx's mime.types.", self.types_are_right),
+            (
+                "missing file",
+                "Answer a missing script with 404, not with the page (try_files $uri =404).",
+                self.missing_is_404,
+            ),
+        ):
+            self.checks.run("viewer", name, remedy, check, HTTPS if name == INDEX else INDEX)
+
+    def page_is_served(self) -> str:
+        for path in (f"{self.settings.viewer_path}viewer?StudyInstanceUIDs=1.2.3", self.settings.viewer_path):
+            answer = self.client.get(path)
+            expect(answer.status == 200, f"GET {path} answers {answer.status}")
+            expect(answer.media_type == "text/html", f"GET {path} has the type '{answer.media_type}'")
+            self.index = answer.text()
+            expect("app-config.js" in self.index, f"GET {path} is not the viewer's page")
+            expect(
+                _revalidated(answer),
+                f"GET {path} may be cached, Cache-Control is '{answer.headers.get('cache-control', '')}'",
+            )
+        found = BUNDLE.search(self.index)
+        expect(found is not None, "the page names no app.bundle.<hash>.js")
+        self.bundle = self.absolute(found.group(1) if found else "")
+        return f"names {self.bundle}"
+
+    def absolute(self, reference: str) -> str:
+        return reference if reference.startswith("/") else self.settings.viewer_path + reference
+
+    def page_is_guarded(self) -> str:
+        answer = self.client.get(self.settings.viewer_path)
+        policy = _directives(answer.headers.get("content-security-policy", ""))
+        scripts = policy.get("script-src", policy.get("default-src", ""))
+        wrong = []
+        if not policy.get("default-src"):
+            wrong.append("no Content-Security-Policy with default-src")
+        if "'unsafe-eval'" in scripts or "'unsafe-inline'" in scripts or "*" in scripts.split():
+            wrong.append(f"the policy allows scripts from {scripts}")
+        if "frame-ancestors" not in policy and not answer.headers.get("x-frame-options"):
+            wrong.append("any site may frame the viewer (no frame-ancestors)")
+        if answer.headers.get("x-content-type-options", "").lower() != "nosniff":
+            wrong.append("no X-Content-Type-Options nosniff")
+        if not answer.headers.get("referrer-policy"):
+            wrong.append("no Referrer-Policy")
+        expect(not wrong, "; ".join(wrong))
+        return "Content-Security-Policy, nosniff, Referrer-Policy"
+
+    def configuration_is_current(self) -> str:
+        path = f"{self.settings.viewer_path}app-config.js"
+        plain = self.client.get(path, {"Accept-Encoding": "identity"})
+        expect(plain.status == 200, f"GET {path} answers {plain.status}")
+        expect(plain.media_type in JAVASCRIPT, f"its type is '{plain.media_type}'")
+        expect(_revalidated(plain), f"it may be cached, Cache-Control is '{plain.headers.get('cache-control', '')}'")
+        expect(self.settings.dicomweb_root in plain.text(), f"it does not name {self.settings.dicomweb_root}")
+        for encoding in ("gzip", "br"):
+            packed = self.client.get(path, {"Accept-Encoding": encoding})
+            expect(packed.encoding in ("identity", "gzip"), f"as {packed.encoding} it comes from a precompressed copy")
+            expect(packed.plain() == plain.body, f"as {encoding} it is another, older file")
+        return f"names {self.settings.dicomweb_root}, the same in every encoding"
+
+    def program_is_compressed(self) -> str:
+        answers = {encoding: self.client.get(self.bundle, {"Accept-Encoding": encoding}) for encoding in ("gzip", "br")}
+        for answer in answers.values():
+            expect(answer.status == 200, f"GET {self.bundle} answers {answer.status}")
+            expect(answer.media_type in JAVASCRIPT, f"its type is '{answer.media_type}'")
+            cache = answer.headers.get("cache-control", "")
+            expect(
+                "immutable" in cache and "max-age=" in cache,
+                f"it is fetched again and again, Cache-Control is '{cache}'",
+            )
+        packed = {encoding: len(answer.body) for encoding, answer in answers.items() if answer.encoding == encoding}
+        expect("gzip" in packed, "it is not compressed for a browser that takes gzip")
+        expect(
+            "accept-encoding" in answers["gzip"].headers.get("vary", "").lower(), "Vary does not name Accept-Encoding"
+        )
+        plain = answers["gzip"].plain()
+        expect(plain.lstrip()[:1] != b"<", "it is a page, not a script")
+        policy = _directives(answers["gzip"].headers.get("content-security-policy", ""))
+        scripts = policy.get("script-src", policy.get("default-src", "'unsafe-eval'"))
+        expect(
+            "'unsafe-eval'" in scripts,
+            "its policy forbids the decoders of JPEG 2000 and JPEG-LS, such images stay black",
+            "Allow 'unsafe-eval' in script-src of the bundles' own answers (they are the workers), not of the page.",
+        )
+        sizes = ", ".join(f"{encoding} {size / 1e6:.1f} MB" for encoding, size in packed.items())
+        return f"{len(plain) / 1e6:.1f} MB served as {sizes}"
+
+    def types_are_right(self) -> str:
+        wanted: dict[str, tuple[str, ...]] = {
+            f"{self.settings.viewer_path}manifest.json": ("application/json", "application/manifest+json")
+        }
+        wanted.update({self.absolute(found): ("text/css",) for found in STYLESHEET.findall(self.index)})
+        wrong = []
+        for path, types in wanted.items():
+            answer = self.client.request("HEAD", path)
+            if answer.status != 200 or answer.media_type not in types:
+                wrong.append(f"{path} answers {answer.status} with the type '{answer.media_type}'")
+            elif answer.headers.get("x-content-type-options", "").lower() != "nosniff":
+                wrong.append(f"{path} comes without nosniff")
+        expect(not wrong, "; ".join(wrong))
+        return f"{len(wanted)} files of the page"
+
+    def missing_is_404(self) -> str:
+        for name in ("0000.bundle.0123456789abcdef.js", "0000.css", "0123456789abcdef.wasm"):
+            answer = self.client.get(self.settings.viewer_path + name)
+            expect(answer.status == 404, f"GET {self.settings.viewer_path}{name} answers {answer.status}")
+            expect(b"app-config.js" not in answer.body, "the 404 carries the viewer's page")
+        return "404"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _local_headers() -> Headers:
+    return {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
+
+
+def _revalidated(answer: Answer) -> bool:
+    return bool(
+        {"no-cache", "no-store"} & {item.strip() for item in answer.headers.get("cache-control", "").lower().split(",")}
+    )
+
+
+def _directives(policy: str) -> dict[str, str]:
+    """A Content-Security-Policy as {directive: sources}."""
+    found: dict[str, str] = {}
+    for directive in policy.split(";"):
+        name, _unused, sources = directive.strip().partition(" ")
+        if name:
+            found[name.lower()] = sources.strip()
+    return found
+
+
+def check_gateway(settings: Settings, checks: Checks) -> None:
+    """Everything that a browser would meet."""
+    try:
+        client = settings.gateway()
+    except (OSError, ValueError) as error:
+        reason = f"verify_url or verify_ca cannot be used ({error})"
+        checks.fail("gateway", HTTPS, reason, "Correct verify_url and verify_ca.")
+        return
+    try:
+        Gateway(settings, checks, client).all()
+    finally:
+        client.close()

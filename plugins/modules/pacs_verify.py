@@ -1,0 +1,321 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pacs_verify
+short_description: Prove that an archive works and lets nobody in who should not be
+version_added: 0.1.0
+author:
+  - The lightbox.pacs maintainers (@lightbox-pacs)
+description:
+  - Runs on the server and checks what a user of the archive relies on, as the web, the viewer and a modality would
+    see it.
+  - Containers run and are healthy. Every route refuses a request without login. The certificate is valid. The viewer
+    is served with the right types, headers and compression. A tiny synthetic study goes in by STOW-RS and by C-STORE
+    and comes back the same, byte for byte. The archive's own ports are closed to the network.
+  - Nothing that it does stays. The synthetic studies are deleted in the same run, also when a check fails in between;
+    what a killed run left is deleted by the next one. It only ever deletes studies of patients whose ID begins with
+    C(LIGHTBOX-VERIFY-).
+  - A check that falls short does not fail the module. Look at RV(ignore:passed), or use the role
+    P(lightbox.pacs.verify#role).
+requirements:
+  - On the server C(echoscu) and C(storescu) of DCMTK for the checks of DICOM; without them these are skipped.
+attributes:
+  check_mode:
+    description: Can run in check mode, and then makes only those checks that store nothing in the archive.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed when in diff mode.
+    support: N/A
+    details:
+      - The module changes nothing.
+options:
+  url:
+    description: Public origin of the gateway, in the form V(https://name[:port]).
+    type: str
+    required: true
+  connect_address:
+    description:
+      - Address to connect to instead of looking up the name in O(url). The name is still the one that the certificate
+        must carry.
+    type: str
+    default: 127.0.0.1
+  ca_path:
+    description:
+      - File on the server with the CA that signed the certificate, in PEM form. Empty means the CAs that the system
+        trusts.
+    type: str
+    default: ""
+  username:
+    description: User of the web login.
+    type: str
+    required: true
+  password:
+    description: Password of O(username).
+    type: str
+    required: true
+  archive_url:
+    description: Origin of the archive's own REST API as the server reaches it.
+    type: str
+    default: http://127.0.0.1:8042
+  archive_username:
+    description: User of the archive's REST API.
+    type: str
+    required: true
+  archive_password:
+    description: Password of O(archive_username).
+    type: str
+    required: true
+  dicomweb_root:
+    description: Path of DICOMweb at the gateway, without a slash at its end.
+    type: str
+    default: /pacs/dicom-web
+  archive_path:
+    description: Path of the archive's REST API at the gateway, with a slash at its end.
+    type: str
+    default: /pacs/
+  viewer_path:
+    description: Path of the viewer at the gateway, with a slash at its end.
+    type: str
+    default: /
+  http_port:
+    description: Port that redirects plain HTTP to O(url). V(0) skips the check.
+    type: int
+    default: 80
+  dicom_host:
+    description: Address of the archive's DICOM listener as the server reaches it.
+    type: str
+    default: 127.0.0.1
+  dicom_port:
+    description: Port of the archive's DICOM listener. V(0) makes no check of DICOM.
+    type: int
+    default: 14242
+  dicom_aet:
+    description: AE title of the archive.
+    type: str
+    default: LIGHTBOX
+  dicom_calling_aet:
+    description: AE title of the checks; the archive must know it and let it echo and store.
+    type: str
+    default: LBXVERIFY
+  dicom_tls_port:
+    description: Port at O(connect_address) where DICOM with TLS is taken. V(0) skips the check.
+    type: int
+    default: 0
+  containers:
+    description: Names of the containers that must run and be healthy.
+    type: list
+    elements: str
+    default: []
+  certificate_days:
+    description: Days that the certificate must still be valid.
+    type: int
+    default: 14
+  closed_ports:
+    description: Ports that must listen on the loopback address only.
+    type: list
+    elements: int
+    default: []
+  outside_probe:
+    description:
+      - What another machine found when it tried O(closed_ports) over the network. Without it that check is skipped.
+    type: dict
+    suboptions:
+      address:
+        description: The address that was tried.
+        type: str
+        required: true
+      reached:
+        description: Those of O(closed_ports) that answered.
+        type: list
+        elements: int
+        default: []
+      reference:
+        description:
+          - Whether a port that is meant to be open answered. Otherwise closed ports prove nothing and the check is
+            skipped.
+        type: bool
+        required: true
+  timeout:
+    description: Seconds that one request may take.
+    type: int
+    default: 10
+"""
+
+EXAMPLES = r"""
+- name: Check the archive
+  lightbox.pacs.pacs_verify:
+    url: https://pacs.example.org
+    ca_path: /etc/lightbox/certificates/ca.pem
+    username: admin
+    password: "{{ pacs_web_password }}"
+    archive_username: gateway
+    archive_password: "{{ pacs_archive_password }}"
+    containers: [orthanc]
+    closed_ports: [8042, 14242]
+  register: verified
+
+- name: Show what was found
+  ansible.builtin.debug:
+    msg: "{{ verified.table }}"
+
+- name: Stop when something falls short
+  ansible.builtin.assert:
+    that: verified.passed
+"""
+
+RETURN = r"""
+passed:
+  description: Whether no check failed.
+  returned: always
+  type: bool
+  sample: true
+checks:
+  description: Every check in the order in which it was made.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: What was checked.
+      type: str
+      sample: WADO-RS frames
+    group:
+      description: The part that it belongs to.
+      type: str
+      sample: images
+    state:
+      description: V(ok), V(failed) or V(skipped).
+      type: str
+      sample: ok
+    passed:
+      description: Whether the state is V(ok).
+      type: bool
+      sample: true
+    detail:
+      description: What was found, or why the check was not made.
+      type: str
+      sample: 512 bytes, each the same
+    remedy:
+      description: What to do; empty unless the check failed.
+      type: str
+      sample: ""
+    seconds:
+      description: How long the check took.
+      type: float
+      sample: 0.012
+table:
+  description: The checks as aligned lines for people.
+  returned: always
+  type: list
+  elements: str
+  sample: ["ok       archive  answers  Orthanc 1.12.7, AE title LIGHTBOX"]
+remedies:
+  description: For every check that failed what was found and what to do.
+  returned: always
+  type: list
+  elements: str
+  sample: ["archive, no scripts - POST /tools/execute-script answers 200. Set ExecuteLuaEnabled to false."]
+summary:
+  description: The result in one line.
+  returned: always
+  type: str
+  sample: 44 checks in 1.9 s, 43 ok, 0 failed, 1 skipped, Orthanc 1.12.7
+version:
+  description: Version of the archive; empty when it did not answer.
+  returned: always
+  type: str
+  sample: 1.12.7
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_gateway
+
+OUTSIDE_PROBE = dict(
+    address=dict(type="str", required=True),
+    reached=dict(type="list", elements="int", default=[]),
+    reference=dict(type="bool", required=True),
+)
+ARGUMENTS = dict(
+    url=dict(type="str", required=True),
+    connect_address=dict(type="str", default="127.0.0.1"),
+    ca_path=dict(type="str", default=""),
+    username=dict(type="str", required=True),
+    password=dict(type="str", required=True, no_log=True),
+    archive_url=dict(type="str", default="http://127.0.0.1:8042"),
+    archive_username=dict(type="str", required=True),
+    archive_password=dict(type="str", required=True, no_log=True),
+    dicomweb_root=dict(type="str", default="/pacs/dicom-web"),
+    archive_path=dict(type="str", default="/pacs/"),
+    viewer_path=dict(type="str", default="/"),
+    http_port=dict(type="int", default=80),
+    dicom_host=dict(type="str", default="127.0.0.1"),
+    dicom_port=dict(type="int", default=14242),
+    dicom_aet=dict(type="str", default="LIGHTBOX"),
+    dicom_calling_aet=dict(type="str", default="LBXVERIFY"),
+    dicom_tls_port=dict(type="int", default=0),
+    containers=dict(type="list", elements="str", default=[]),
+    certificate_days=dict(type="int", default=14),
+    closed_ports=dict(type="list", elements="int", default=[]),
+    outside_probe=dict(type="dict", options=OUTSIDE_PROBE),
+    timeout=dict(type="int", default=10),
+)
+
+
+def settings_of(module: AnsibleModule) -> Settings:
+    def run(arguments: list[str]) -> tuple[int, str]:
+        # The system's programs first: python environments bring an echoscu of their own that takes other arguments.
+        program = module.get_bin_path(arguments[0], opt_dirs=["/usr/bin"])
+        if not program:
+            raise FileNotFoundError(f"{arguments[0]} is not installed")
+        code, output, errors = module.run_command([program, *arguments[1:]])
+        return code, output + errors
+
+    options = dict(module.params)
+    for path in ("viewer_path", "archive_path"):
+        options[path] = options[path].rstrip("/") + "/"
+    options["dicomweb_root"] = options["dicomweb_root"].rstrip("/")
+    return Settings(writes=not module.check_mode, temporary=module.tmpdir, run=run, **options)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    started = time.monotonic()
+    settings = settings_of(module)
+    checks = Checks(
+        secrets_of(
+            (settings.username, settings.password),
+            (settings.archive_username, settings.archive_password),
+        )
+    )
+    check_containers(settings, checks)
+    check_gateway(settings, checks)
+    version = check_images(settings, checks)
+    check_ports(settings, checks)
+
+    count = {state: sum(result["state"] == state for result in checks.results) for state in ("ok", "failed", "skipped")}
+    module.exit_json(
+        changed=False,
+        passed=checks.passed,
+        checks=checks.results,
+        table=checks.table(),
+        remedies=checks.remedies(),
+        summary=f"{len(checks.results)} checks in {time.monotonic() - started:.1f} s, "
+        + ", ".join(f"{number} {state}" for state, number in count.items())
+        + (f", Orthanc {version}" if version else ""),
+        version=version,
+    )
+
+
+if __name__ == "__main__":
+    main()
