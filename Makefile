@@ -1,0 +1,81 @@
+# Every verb sets up what it needs and says so in one line; a second run does none of it again.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
+export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
+
+SCENARIO ?= default
+DEMO := https://localhost:8443
+DEMO_SECRETS := inventories/lab/secrets
+
+.PHONY: help
+help: ## List the verbs
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+.PHONY: setup
+setup:
+	@tests/setup venv packages engine images
+
+.PHONY: demo
+demo: setup ## Bring up an archive with a viewer on this machine, load sample studies, print URL and login
+	@ansible-playbook molecule/shared/create.yml -i inventories/lab
+	@ansible-playbook site.yml -i inventories/lab
+	@python -m tests.samples load --url $(DEMO)/pacs/dicom-web --ca $(DEMO_SECRETS)/ca/ca.pem --user admin \
+	  --password-file $(DEMO_SECRETS)/web_password --dicom 127.0.0.1:4242 --aet LIGHTBOX --calling-aet DEMO
+	@echo
+	@echo "  Open      $(DEMO)"
+	@echo "  Log in    admin, $$(cat $(DEMO_SECRETS)/web_password)"
+	@echo "  Trust     $(DEMO_SECRETS)/ca/ca.pem (a CA made for this demo; the browser warns until it knows it)"
+	@echo "  Send      AE title LIGHTBOX at 127.0.0.1:4242, calling as DEMO"
+	@echo "  Remove    make demo-down"
+
+.PHONY: demo-down
+demo-down: setup ## Remove the demo with all that is on it
+	@ansible-playbook molecule/shared/destroy.yml -i inventories/lab
+
+.PHONY: test
+test: lint unit sanity build molecule ## Everything that must pass
+
+.PHONY: lint
+lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck
+	@tests/setup venv packages
+	@echo "Linting"
+	@yamllint --strict .
+	@ruff check . && ruff format --check .
+	@mypy
+	@git ls-files -z | xargs -0 grep -lE '^#!/usr/bin/env bash' | xargs -d '\n' shellcheck
+	@ansible-lint --offline --strict
+
+.PHONY: unit
+unit: ## Unit tests
+	@tests/setup venv packages
+	@pytest tests/unit
+
+.PHONY: sanity
+sanity: ## ansible-test sanity on the files that git would export
+	@tests/setup venv packages
+	@tests/sanity/run
+
+.PHONY: build
+build: ## Build the collection, install it as Galaxy would, and list its playbooks and modules from there
+	@tests/setup venv packages
+	@tests/sanity/build
+
+.PHONY: molecule
+molecule: setup ## Test on lab servers; SCENARIO=name for one, SCENARIO=all for all
+	@tests/setup browser
+	@molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
+
+.PHONY: e2e
+e2e: ## Browser tests against the running demo
+	@tests/setup venv browser
+	@pytest tests/e2e
+
+.PHONY: bench
+bench: ## Measure the data path of the running demo
+	@tests/setup venv browser
+	@python -m tests.bench
