@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import yaml
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())
+
+
+@pytest.fixture
+def project() -> pathlib.Path:
+    return PROJECT
+
+
+def role_file(role: str, path: str):
+    """The parsed content of a YAML file of a role; {} where it is absent."""
+    file = PROJECT / "roles" / role / path
+    return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}

@@ -1,0 +1,88 @@
+"""Every role keeps the grammar of the house: arguments documented once, defaults that agree, tasks named and prefixed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from tests.unit.conftest import PROJECT, ROLES, role_file
+
+
+def commented_defaults(role: str) -> set[str]:
+    text = (PROJECT / "roles" / role / "defaults/main.yml").read_text()
+    return set(re.findall(r"(?m)^# ?([a-z0-9_]+):", text))
+
+
+def task_files(role: str):
+    return sorted((PROJECT / "roles" / role / "tasks").glob("*.yml")) + sorted((PROJECT / "roles" / role).glob("handlers/*.yml"))
+
+
+def tasks_in(file) -> list[dict]:
+    found = []
+
+    def walk(tasks):
+        for task in tasks or []:
+            found.append(task)
+            for part in ("block", "rescue", "always"):
+                walk(task.get(part))
+
+    walk(yaml.safe_load(file.read_text()))
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_arguments_and_defaults_are_the_same(role):
+    options = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    defaults = role_file(role, "defaults/main.yml")
+    with_default = {name: option["default"] for name, option in options.items() if "default" in option}
+    assert with_default == defaults
+    assert {name for name in options if name not in with_default} == commented_defaults(role)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_public_names_start_with_the_role(role):
+    options = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert [name for name in options if not name.startswith(f"{role}_")] == []
+    internal = role_file(role, "vars/main.yml")
+    assert [name for name in internal if not name.startswith(f"__{role}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_role_reads_another_roles_variable(role):
+    others = "|".join(other for other in ROLES if other != role)
+    pattern = re.compile(rf"\b(?:__)?(?:{others})_(?=[a-z])[a-z_]+")
+    own = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    files = [file for part in ("tasks", "handlers", "vars", "templates", "defaults")
+             for file in (PROJECT / "roles" / role / part).glob("*") if file.is_file()]
+    found = {match for file in files for match in pattern.findall(re.sub(r"(?m)#.*$", "", file.read_text()))}
+    allowed = {"verify_full"}
+    assert {name for name in found if name not in own} - allowed == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_tasks_have_names_and_their_file_in_front(role):
+    wrong = []
+    for file in task_files(role):
+        for task in tasks_in(file):
+            name = task.get("name", "")
+            if not name or (file.name not in ("main.yml",) and not name.startswith(f"{file.stem} | ")):
+                wrong.append(f"{file.name}: {name or task}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_argument_is_described(role):
+    options = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert [name for name, option in options.items() if not option.get("description")] == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_readme_points_to_the_reference(role):
+    assert f"docs/reference/{role}.md" in (PROJECT / "roles" / role / "README.md").read_text()
+
+
+def test_wiring_is_short():
+    lines = (PROJECT / "playbooks/group_vars/all/wiring.yml").read_text().splitlines()
+    assert len(lines) < 110
