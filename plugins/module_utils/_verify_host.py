@@ -90,7 +90,7 @@ def published_on_loopback(containers: dict[str, t.Any]) -> str:
 
 def is_loopback(address: str) -> bool:
     try:
-        parsed = ipaddress.ip_address(address or "0.0.0.0")
+        parsed = ipaddress.ip_address(address or "0.0.0.0")  # noqa: S104
     except ValueError:
         return False
     mapped = getattr(parsed, "ipv4_mapped", None)

@@ -60,6 +60,13 @@ class Answer:
         return self.plain().decode("utf-8", "replace")
 
 
+def dial(address: str, port: int, timeout: float | None) -> socket.socket:
+    """A connection that sends at once: head and body of a request leave separately, and waiting costs 40 ms each."""
+    connected = socket.create_connection((address, port), timeout)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connected
+
+
 class PinnedHTTPSConnection(http.client.HTTPSConnection):
     """Connects to one address whatever the name is; the name stays in the TLS handshake and in the ``Host`` header."""
 
@@ -69,9 +76,8 @@ class PinnedHTTPSConnection(http.client.HTTPSConnection):
         self._tls = context
 
     def connect(self) -> None:
-        plain = socket.create_connection((self._address, self.port), self.timeout)
+        plain = dial(self._address, self.port, self.timeout)
         try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sock = self._tls.wrap_socket(plain, server_hostname=self.host)
         except BaseException:
             plain.close()
@@ -86,7 +92,7 @@ class PinnedHTTPConnection(http.client.HTTPConnection):
         self._address = address
 
     def connect(self) -> None:
-        self.sock = socket.create_connection((self._address, self.port), self.timeout)
+        self.sock = dial(self._address, self.port, self.timeout)
 
 
 def basic(user: str, password: str) -> Headers:

@@ -32,7 +32,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, Shortfall, expect
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client, basic
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import DEFAULT_LOGINS, HTTPS
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import DEFAULT_LOGINS, HTTPS, LOGIN
 
 ANSWERS = "answers"
 ECHO = "C-ECHO"
@@ -483,10 +483,10 @@ def _not_in_check_mode() -> str:
 
 
 def check_dicomweb(settings: Settings, checks: Checks, traces: Traces) -> None:
-    if HTTPS in checks.failed or ANSWERS in checks.failed:
-        failed = HTTPS if HTTPS in checks.failed else ANSWERS
-        checks.run("images", "STOW, QIDO, WADO", "", lambda: "", failed)
-        return
+    for needed in (HTTPS, LOGIN, ANSWERS):
+        if needed in checks.failed:
+            checks.run("images", "STOW, QIDO, WADO", "", lambda: "", needed)
+            return
     gateway = settings.gateway()
     try:
         way = Dicomweb(settings, gateway, traces.image())

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import secrets
 import socket
@@ -20,6 +21,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Check
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Answer, Client, Headers, basic
 
 HTTPS = "HTTPS answers"
+LOGIN = "login"
+PATIENCE = 7  # seconds
 INDEX = "page"
 REFUSALS = frozenset({400, 401, 403, 404, 405, 421, 429})
 JAVASCRIPT = frozenset({"application/javascript", "text/javascript"})
@@ -27,7 +30,6 @@ DEFAULT_LOGINS = (
     ("orthanc", "orthanc"),
     ("admin", "admin"),
     ("admin", "orthanc"),
-    ("admin", "password"),
     ("demo", "demo"),
     ("orthanc", ""),
 )
@@ -56,6 +58,14 @@ class Gateway:
 
     def all(self) -> None:
         self.transport()
+        # First of all who may come in: afterwards failed attempts may have used up what the gateway allows.
+        self.checks.run(
+            "access",
+            LOGIN,
+            "Check user and password (verify_web_user, verify_web_password), and that the archive runs.",
+            self.login_is_taken,
+            HTTPS,
+        )
         self.viewer()
         self.access()
 
@@ -235,12 +245,12 @@ class Gateway:
                 lambda routes=routes: self.refused(routes, [{}]),  # type: ignore[misc]
                 HTTPS,
             )
-        self.checks.run("access", "path tricks, with login", deny, self.tricks_are_refused_with_login, HTTPS)
+        self.checks.run("access", "path tricks, with login", deny, self.tricks_are_refused_with_login, LOGIN)
         self.checks.run(
             "access",
             "wrong logins",
             "Let nginx check every request against the password file.",
-            lambda: self.refused(self.probes(), self.wrong_logins()),
+            self.wrong_logins_are_refused,
             HTTPS,
         )
         self.checks.run(
@@ -259,37 +269,32 @@ class Gateway:
             lambda: self.refused(self.probes()[-1:], [basic(*login) for login in DEFAULT_LOGINS]),
             HTTPS,
         )
-        self.checks.run(
-            "access",
-            "login",
-            "Check user and password (verify_web_user, verify_web_password), and that the archive runs.",
-            self.login_is_taken,
-            HTTPS,
-        )
 
-    def wrong_logins(self) -> list[Headers]:
+    def wrong_logins_are_refused(self) -> str:
+        """Few attempts with the true name: a gateway that counts them must still let its user in afterwards."""
         user, password, wrong = self.settings.username, self.settings.password, secrets.token_urlsafe(12)
-        return [
-            basic(user, wrong),
-            basic(user, ""),
-            basic(wrong, password),
-            {"Authorization": "Basic !!"},
-            {"Authorization": f"Bearer {wrong}"},
-        ]
+        first = self.refused(self.probes(), [basic(user, wrong)])
+        others = [basic(wrong, password), {"Authorization": "Basic !!"}, {"Authorization": f"Bearer {wrong}"}]
+        return f"{first}, {self.refused(self.probes()[1:2], others)}"
 
     def refused(self, routes: list[tuple[str, str]], header_sets: list[Headers]) -> str:
-        """None of the routes gives anything with any of the headers."""
-        let_in, statuses = [], set()
+        """None of the routes gives anything with any of the headers; nor does a connection that is closed."""
+        let_in: list[str] = []
+        statuses: set[str] = set()
         for method, path in routes:
             for headers in header_sets:
                 body = b"" if method == "POST" else None
-                answer = self.client.request(method, path, headers, body, login=False)
-                statuses.add(answer.status)
+                try:
+                    answer = self.client.request(method, path, headers, body, login=False)
+                except (ConnectionError, http.client.BadStatusLine):
+                    statuses.add("a closed connection")
+                    continue
+                statuses.add(str(answer.status))
                 reason = self.gives_something(answer)
                 if reason:
                     let_in.append(f"{method} {path} {reason}")
         expect(not let_in, "; ".join(dict.fromkeys(let_in)))
-        return f"{len(routes) * len(header_sets)} requests refused with {', '.join(map(str, sorted(statuses)))}"
+        return f"{len(routes) * len(header_sets)} requests refused with {', '.join(sorted(statuses))}"
 
     def gives_something(self, answer: Answer) -> str:
         """Why an answer is not a refusal; empty when it is one.
@@ -314,7 +319,10 @@ class Gateway:
         ]
         through = []
         for path in paths:
-            answer = self.client.get(path)
+            try:
+                answer = self.client.get(path)
+            except (ConnectionError, http.client.BadStatusLine):
+                continue
             if answer.status not in REFUSALS or b"OrthancStatus" in answer.body:
                 through.append(f"GET {path} answers {answer.status}")
         expect(
@@ -328,6 +336,12 @@ class Gateway:
         refused = []
         for method, path in self.probes():
             answer = self.client.request(method, path)
+            for _unused in range(3):
+                if answer.status != 429:
+                    break
+                # An earlier run, or somebody else on this server, has used up the attempts; they come back one by one.
+                time.sleep(PATIENCE)
+                answer = self.client.request(method, path)
             if answer.status != 200:
                 refused.append(f"{method} {path} answers {answer.status}")
         expect(not refused, "; ".join(refused))
@@ -357,7 +371,7 @@ class Gateway:
                 self.missing_is_404,
             ),
         ):
-            self.checks.run("viewer", name, remedy, check, HTTPS if name == INDEX else INDEX)
+            self.checks.run("viewer", name, remedy, check, LOGIN if name == INDEX else INDEX)
 
     def page_is_served(self) -> str:
         for path in (f"{self.settings.viewer_path}viewer?StudyInstanceUIDs=1.2.3", self.settings.viewer_path):

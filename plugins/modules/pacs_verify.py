@@ -235,41 +235,40 @@ version:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_gateway
 
-OUTSIDE_PROBE = dict(
-    address=dict(type="str", required=True),
-    reached=dict(type="list", elements="int", default=[]),
-    reference=dict(type="bool", required=True),
-)
-ARGUMENTS = dict(
-    url=dict(type="str", required=True),
-    connect_address=dict(type="str", default="127.0.0.1"),
-    ca_path=dict(type="str", default=""),
-    username=dict(type="str", required=True),
-    password=dict(type="str", required=True, no_log=True),
-    archive_url=dict(type="str", default="http://127.0.0.1:8042"),
-    archive_username=dict(type="str", required=True),
-    archive_password=dict(type="str", required=True, no_log=True),
-    dicomweb_root=dict(type="str", default="/pacs/dicom-web"),
-    archive_path=dict(type="str", default="/pacs/"),
-    viewer_path=dict(type="str", default="/"),
-    http_port=dict(type="int", default=80),
-    dicom_host=dict(type="str", default="127.0.0.1"),
-    dicom_port=dict(type="int", default=14242),
-    dicom_aet=dict(type="str", default="LIGHTBOX"),
-    dicom_calling_aet=dict(type="str", default="LBXVERIFY"),
-    dicom_tls_port=dict(type="int", default=0),
-    containers=dict(type="list", elements="str", default=[]),
-    certificate_days=dict(type="int", default=14),
-    closed_ports=dict(type="list", elements="int", default=[]),
-    outside_probe=dict(type="dict", options=OUTSIDE_PROBE),
-    timeout=dict(type="int", default=10),
-)
+OUTSIDE_PROBE = {
+    "address": {"type": "str", "required": True},
+    "reached": {"type": "list", "elements": "int", "default": []},
+    "reference": {"type": "bool", "required": True},
+}
+ARGUMENTS = {
+    "url": {"type": "str", "required": True},
+    "connect_address": {"type": "str", "default": "127.0.0.1"},
+    "ca_path": {"type": "str", "default": ""},
+    "username": {"type": "str", "required": True},
+    "password": {"type": "str", "required": True, "no_log": True},
+    "archive_url": {"type": "str", "default": "http://127.0.0.1:8042"},
+    "archive_username": {"type": "str", "required": True},
+    "archive_password": {"type": "str", "required": True, "no_log": True},
+    "dicomweb_root": {"type": "str", "default": "/pacs/dicom-web"},
+    "archive_path": {"type": "str", "default": "/pacs/"},
+    "viewer_path": {"type": "str", "default": "/"},
+    "http_port": {"type": "int", "default": 80},
+    "dicom_host": {"type": "str", "default": "127.0.0.1"},
+    "dicom_port": {"type": "int", "default": 14242},
+    "dicom_aet": {"type": "str", "default": "LIGHTBOX"},
+    "dicom_calling_aet": {"type": "str", "default": "LBXVERIFY"},
+    "dicom_tls_port": {"type": "int", "default": 0},
+    "containers": {"type": "list", "elements": "str", "default": []},
+    "certificate_days": {"type": "int", "default": 14},
+    "closed_ports": {"type": "list", "elements": "int", "default": []},
+    "outside_probe": {"type": "dict", "options": OUTSIDE_PROBE},
+    "timeout": {"type": "int", "default": 10},
+}
 
 
 def settings_of(module: AnsibleModule) -> Settings:
