@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+BANNER = (26, 64, 115)  # red, green, blue of the heading's ground
+
 
 def one_page(title: str, lines: Sequence[str]) -> bytes:
     """Return an A4 page with a heading, a rule and lines of text (ASCII), padded to an even length."""
@@ -17,7 +19,7 @@ def one_page(title: str, lines: Sequence[str]) -> bytes:
         return "(" + text.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)") + ")"
 
     drawing = [
-        "0.10 0.25 0.45 rg 56 752 483 40 re f",
+        " ".join(f"{value / 255:.3f}" for value in BANNER) + " rg 56 752 483 40 re f",
         "1 1 1 rg BT /B 20 Tf 68 765 Td " + literal(title) + " Tj ET",
         "0 0 0 rg BT /R 12 Tf 16 TL 68 716 Td",
         *(literal(line) + " Tj T*" for line in lines),

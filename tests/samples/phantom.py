@@ -156,9 +156,7 @@ class Thorax:
 
         cavity_x, cavity_y = self._cavity(h)
         cavity = canvas.mask(0, -5, cavity_x, cavity_y, power=2.2)
-        organs, lungs = self._organs(h, cavity_x, cavity_y)
-        image += cavity * (organs - image)
-        self._lung_vessels(image, lungs * cavity, h)
+        image += cavity * (self._organs(h, cavity_x, cavity_y) - image)
         self._bones(image, h, cavity_x, cavity_y)
 
         image += _noise(np.random.default_rng(seed), canvas.size, sigma)
@@ -173,8 +171,8 @@ class Thorax:
         shell = inside - _soft(np.minimum(y - top - 2, top + 14 - y))
         image += inside * 60 + shell * 640
 
-    def _organs(self, h: float, cavity_x: float, cavity_y: float) -> tuple[Image, Image]:
-        """What fills the ribcage, and the coverage of the lungs."""
+    def _organs(self, h: float, cavity_x: float, cavity_y: float) -> Image:
+        """What fills the ribcage."""
         canvas = self.canvas
         paint = canvas.paint
         shape = (canvas.size, canvas.size)
@@ -192,6 +190,7 @@ class Thorax:
         if h < 25:
             organs += np.float32(1 - _step(h, 4, 24)) * (40 - organs)
         organs += lungs * (-868 - organs)
+        self._lung_vessels(organs, lungs, h)
 
         if 104 < h < 222:
             self._heart(organs, h)
@@ -199,7 +198,7 @@ class Thorax:
         self._airways(organs, h)
         # A nodule in the right upper lobe, so that there is something to find.
         paint(organs, 45, -68, -28, *[float(np.sqrt(max(0.0, 8.0**2 - (h - 84) ** 2)))] * 2)
-        return organs, lungs
+        return organs
 
     def _abdomen(self, h: float, shape: tuple[int, int]) -> Image:
         paint = self.canvas.paint

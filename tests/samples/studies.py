@@ -35,8 +35,8 @@ def make_uid(name: str) -> str:
 class Sample:
     """One study with one series.
 
-    key: its name on the command line; way: how the loader sends it; seed: prefix of its UIDs (its key unless a
-    test wants a study of its own).
+    key: its name on the command line; way: how the loader sends it; taken: date and time (YYYYMMDDHHMM);
+    seed: prefix of its UIDs (its key unless a test wants a study of its own).
     """
 
     key: str
@@ -51,6 +51,7 @@ class Sample:
     count: int
     way: Way
     build: Callable[[Sample, int], Dataset]
+    taken: str
     seed: str = ""
 
     @property
@@ -102,9 +103,9 @@ def _common(sample: Sample, index: int) -> Dataset:
     ds.DeidentificationMethod = "Synthetic data, no person behind it"
     ds.StudyInstanceUID = sample.study_uid
     ds.StudyID = sample.key.upper()
-    ds.StudyDate = ds.SeriesDate = ds.ContentDate = "20260105"
-    ds.StudyTime = ds.SeriesTime = "093000"
-    ds.ContentTime = f"09{30 + index // 60:02d}{index % 60:02d}"
+    ds.StudyDate = ds.SeriesDate = ds.ContentDate = sample.taken[:8]
+    ds.StudyTime = ds.SeriesTime = sample.taken[8:] + "00"
+    ds.ContentTime = f"{sample.taken[8:10]}{int(sample.taken[10:]) + index // 60:02d}{index % 60:02d}"
     ds.AccessionNumber = f"DEMO-{sample.key.upper()}"
     ds.ReferringPhysicianName = "Sample^Doctor"
     ds.StudyDescription = sample.study_description
@@ -204,7 +205,7 @@ def _small_chest(sample: Sample, index: int) -> Dataset:
 
 def _head(sample: Sample, index: int) -> Dataset:
     head, step = phantom.Head(), 5.0
-    height = -58 + step * index
+    height = 57 - step * index
     ds = _image(sample, index, head.slice(height, seed=index), head.canvas, height, step)
     ds.ImageType = ["ORIGINAL", "PRIMARY", "OTHER"]
     ds.BodyPartExamined = "HEAD"
@@ -231,7 +232,7 @@ def _report(sample: Sample, index: int) -> Dataset:
         "Sample report",
         [
             "Patient: Sample Phantom (LIGHTBOX-DEMO-1)",
-            "Study: CT of the chest, phantom, 5 January 2026",
+            "Study: CT of the chest, phantom, 12 January 2026",
             "",
             "This page was written by the demonstration of lightbox.pacs.",
             "No person was examined: the images are made by arithmetic.",
@@ -245,7 +246,7 @@ def _report(sample: Sample, index: int) -> Dataset:
             "The archive stores documents, and the viewer shows them.",
         ],
     )
-    ds.AcquisitionDateTime = "20260105093000"
+    ds.AcquisitionDateTime = sample.taken + "00"
     ds.ConversionType = "WSD"
     ds.BurnedInAnnotation = "NO"
     ds.DocumentTitle = "Sample report"
@@ -266,27 +267,27 @@ SAMPLES: dict[str, Sample] = {
     for sample in (
         Sample(
             "ct", "CT chest, 120 slices", *_THORAX, "CT chest phantom", "Chest 2.5 mm", "CT",
-            uid.CTImageStorage, _PLAIN, 120, "stow", _chest,
+            uid.CTImageStorage, _PLAIN, 120, "stow", _chest, "202601120930",
         ),
         Sample(
             "pdf", "report (PDF)", *_THORAX, "Report of the CT chest phantom", "Report", "DOC",
-            uid.EncapsulatedPDFStorage, _PLAIN, 1, "stow", _report,
+            uid.EncapsulatedPDFStorage, _PLAIN, 1, "stow", _report, "202601121015",
         ),
         Sample(
             "mr", "MR head, 24 slices", *_HEAD, "MR head phantom", "T1 axial 5 mm", "MR",
-            uid.MRImageStorage, _PLAIN, 24, "store", _head,
+            uid.MRImageStorage, _PLAIN, 24, "store", _head, "202601091405",
         ),
         Sample(
             "j2k", "CT in JPEG 2000 (lossless)", *_CODECS, "CT phantom, JPEG 2000 lossless", "JPEG 2000 lossless", "CT",
-            uid.CTImageStorage, uid.JPEG2000Lossless, 10, "store", _chest_part(60, (-18, 6)),
+            uid.CTImageStorage, uid.JPEG2000Lossless, 10, "store", _chest_part(60, (-18, 6)), "202601050810",
         ),
         Sample(
             "jls", "CT in JPEG-LS (lossless)", *_CODECS, "CT phantom, JPEG-LS lossless", "JPEG-LS lossless", "CT",
-            uid.CTImageStorage, uid.JPEGLSLossless, 10, "store", _chest_part(130, (16, -8)),
+            uid.CTImageStorage, uid.JPEGLSLossless, 10, "store", _chest_part(130, (16, -8)), "202601050820",
         ),
         Sample(
             "rle", "CT in RLE (lossless)", *_CODECS, "CT phantom, RLE lossless", "RLE lossless", "CT",
-            uid.CTImageStorage, uid.RLELossless, 10, "store", _chest_part(230, (4, -16)),
+            uid.CTImageStorage, uid.RLELossless, 10, "store", _chest_part(230, (4, -16)), "202601050830",
         ),
     )
 }  # fmt: skip
@@ -296,5 +297,5 @@ def scratch(name: str, count: int = 3) -> Sample:
     """A small study for a test to create and delete: 128x128, UIDs hashed from ``name``."""
     return Sample(
         "scratch", "scratch study", "LIGHTBOX-TEST", "Sample^Scratch", f"Scratch {name}"[:64], "Scratch", "CT",
-        uid.CTImageStorage, _PLAIN, count, "stow", _small_chest, seed=f"scratch/{name}",
+        uid.CTImageStorage, _PLAIN, count, "stow", _small_chest, "202601010800", seed=f"scratch/{name}",
     )  # fmt: skip
