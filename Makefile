@@ -10,7 +10,7 @@ export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 
 SCENARIO ?= default
 DEMO := https://localhost:8443
-DEMO_SECRETS := inventories/lab/secrets
+DEMO_SECRETS := inventories/lab/.secrets
 
 .PHONY: help
 help: ## List the verbs
