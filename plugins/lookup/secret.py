@@ -12,7 +12,8 @@ description:
   - Returns the first line of the file O(directory)/O(_terms). The file may be encrypted with C(ansible-vault).
   - A missing file is created with a new random secret, so that the next run returns the same.
   - A secret has letters and digits only and starts with a letter, so that no parser on its way (URI, shell, JSON, YAML) can bend it.
-  - The directory gets mode C(0700), a new file C(0600). A file that others can read is refused.
+  - The directory gets mode C(0700) and a C(.gitignore) that keeps all of it out of git, a new file C(0600).
+  - A file that others can read is refused.
 options:
   _terms:
     description: Names of the secrets. Letters, digits, V(.), V(_) and V(-).
@@ -47,6 +48,7 @@ _raw:
   elements: str
 """
 
+import contextlib
 import os
 import re
 import secrets
@@ -68,6 +70,8 @@ def create_once(path: str, content: str) -> None:
     """Write a file that is there whole or not at all; when another run was faster, its file stays."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError), open(os.path.join(directory, ".gitignore"), "x", encoding="ascii") as stream:
+        stream.write("*\n")
     handle, draft = tempfile.mkstemp(dir=directory)  # mode 0600
     try:
         with os.fdopen(handle, "w", encoding="ascii") as stream:
