@@ -40,7 +40,9 @@ from pathlib import Path, PurePosixPath
 PREPARATION = 1
 
 KEEP_UNCOMPRESSED = "app-config.js"
-COMPRESSED_SUFFIXES = frozenset((".css", ".html", ".ico", ".js", ".json", ".jsonc", ".svg", ".wasm", ".webmanifest", ".xml"))
+COMPRESSED_SUFFIXES = frozenset(
+    (".css", ".html", ".ico", ".js", ".json", ".jsonc", ".svg", ".wasm", ".webmanifest", ".xml")
+)
 COMPRESSED_MINIMUM = 512  # bytes; below, the response headers outweigh what compression saves
 
 # Left out: the shipped configuration (it points at a public demonstration server), leftovers of other hosting services,
@@ -89,18 +91,19 @@ TITLE = re.compile(r"<title>[^<]*</title>")
 class Layout(t.NamedTuple):
     """How often the base path stands in a build that was made for ``/``."""
 
+    hash_digits: int  # in the names of bundles
     public_path: int  # files with one assignment of the bundler's public path each
     microscopy: int  # imports of the microscopy viewer in the application bundle
     public_url: int  # assignments in index.html
-    index: int  # href, src and content attributes in index.html
+    references: int  # href, src and content attributes in index.html
     css: int  # fonts in app.bundle.css
     manifest: int  # icons in manifest.json
 
 
 # Counted in the published packages 3.13.2, and 3.12.10 and 3.11.1.
 LAYOUTS: t.Final = {
-    "3.13": Layout(public_path=8, microscopy=1, public_url=2, index=33, css=5, manifest=9),
-    "3.11": Layout(public_path=7, microscopy=1, public_url=2, index=33, css=5, manifest=9),
+    "3.13": Layout(hash_digits=16, public_path=8, microscopy=1, public_url=2, references=33, css=5, manifest=9),
+    "3.11": Layout(hash_digits=20, public_path=7, microscopy=1, public_url=2, references=33, css=5, manifest=9),
 }
 
 
@@ -135,7 +138,9 @@ def parse_digest(text: str) -> Digest:
         algorithm = "sha256" if len(match[2]) == 64 else "sha512"
         if match[1] in (None, algorithm):
             return Digest(algorithm, match[2].lower())
-    raise OhifError("input", f"'{text}' is not a checksum: expected sha512-<base64>, sha256:<hexadecimal> or sha512:<hexadecimal>.")
+    raise OhifError(
+        "input", f"'{text}' is not a checksum: expected sha512-<base64>, sha256:<hexadecimal> or sha512:<hexadecimal>."
+    )
 
 
 def file_digest(path: Path, algorithm: str) -> str:
@@ -166,13 +171,19 @@ class Cache:
 
     @contextlib.contextmanager
     def locked(self) -> t.Iterator[None]:
-        """One maker at a time: several hosts (forks) and several runs share the cache. The lock dies with its process."""
+        """One maker at a time: hosts (forks) and runs share the cache. The lock dies with its process."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for leftover in self.root.glob(".tmp-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            yield
+            self.remove_scratch()
+            try:
+                yield
+            finally:
+                self.remove_scratch()
+
+    def remove_scratch(self) -> None:
+        for leftover in self.root.glob(".tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def entry(self, kind: str, name: str) -> Path:
         return self.root / kind / name
@@ -225,7 +236,11 @@ class Cache:
 
 
 def sizes_of(directory: Path) -> dict[str, int]:
-    return {path.relative_to(directory).as_posix(): path.stat().st_size for path in sorted(directory.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(directory).as_posix(): path.stat().st_size
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
 
 
 def run(command: t.Sequence[str], cwd: Path, reason: str, environment: t.Mapping[str, str] | None = None) -> str:
@@ -255,12 +270,16 @@ def downloaded(cache: Cache, digest: Digest) -> Path:
 
 
 def fetch_npm(cache: Cache, package: str, expected: Digest) -> Path:
-    """Fetch a package with the npm client (its own configuration decides from where) and keep it when its checksum is right."""
+    """Fetch a package with the npm client, from where that is configured to; keep it when its checksum is right."""
     target = downloaded(cache, expected)
     if target.is_file() and file_digest(target, expected.algorithm) == expected.hexadecimal:
         return target
     temporary = cache.scratch()
-    run(["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", str(temporary), package], temporary, "fetch")
+    run(
+        ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", str(temporary), package],
+        temporary,
+        "fetch",
+    )
     tarballs = list(temporary.glob("*.tgz"))
     if len(tarballs) != 1:
         raise OhifError("fetch", f"'npm pack {package}' left {len(tarballs)} files, expected one.")
@@ -292,7 +311,12 @@ def build_git(cache: Cache, repository: str, commit: str, commands: t.Sequence[t
     head = run(["git", "rev-parse", "HEAD"], source, "fetch").strip()
     if head != commit:
         raise OhifError("checksum", f"{repository} answered with commit {head}, expected was {commit}.")
-    environment = {"PUBLIC_URL": "/", "APP_CONFIG": "config/default.js", "NODE_OPTIONS": "--max-old-space-size=8192", "CI": "true"}
+    environment = {
+        "PUBLIC_URL": "/",
+        "APP_CONFIG": "config/default.js",
+        "NODE_OPTIONS": "--max-old-space-size=8192",
+        "CI": "true",
+    }
     for command in commands or default_build_commands(source):
         run(command, source, "build", environment)
     dist = source / "platform" / "app" / "dist"
@@ -302,7 +326,8 @@ def build_git(cache: Cache, repository: str, commit: str, commands: t.Sequence[t
 
 
 def is_dropped(name: str, with_ai: bool) -> bool:
-    return name in DROPPED or name.endswith(".map") or (name.startswith(AI_DIRECTORY) and not with_ai)
+    # Compressed copies are made here, from what the files are then.
+    return name in DROPPED or name.endswith((".map", ".gz", ".br")) or (name.startswith(AI_DIRECTORY) and not with_ai)
 
 
 def unpack(archive: Path, target: Path, with_ai: bool) -> None:
@@ -312,7 +337,11 @@ def unpack(archive: Path, target: Path, with_ai: bool) -> None:
             members = [(PurePosixPath(member.name), member) for member in tar]
             names = {str(path) for path, member in members}
             roots = sorted(
-                (path.parent for path, member in members if path.name == "index.html" and str(path.parent / KEEP_UNCOMPRESSED) in names),
+                (
+                    path.parent
+                    for path, member in members
+                    if path.name == "index.html" and str(path.parent / KEEP_UNCOMPRESSED) in names
+                ),
                 key=lambda path: len(path.parts),
             )
             if not roots:
@@ -322,7 +351,9 @@ def unpack(archive: Path, target: Path, with_ai: bool) -> None:
                     continue
                 name = path.relative_to(roots[0])
                 if not member.isreg() or path.is_absolute() or ".." in path.parts:
-                    raise OhifError("archive", f"{archive.name} holds '{member.name}', which is not a plain file inside it.")
+                    raise OhifError(
+                        "archive", f"{archive.name} holds '{member.name}', which is not a plain file inside it."
+                    )
                 if is_dropped(str(name), with_ai):
                     continue
                 content = tar.extractfile(member)
@@ -364,6 +395,8 @@ def rewrite_base_path(dist: Path, base_path: str) -> None:
     prefix = base_path.encode()
     changed: dict[Path, bytes] = {}
     counts = dict.fromkeys(Layout._fields, 0)
+    for path in dist.glob("app.bundle.*.js"):
+        counts["hash_digits"] = len(path.name.split(".")[2])
 
     for path in sorted(dist.glob("*.js")):
         content = path.read_bytes()
@@ -378,7 +411,7 @@ def rewrite_base_path(dist: Path, base_path: str) -> None:
 
     text = (dist / "index.html").read_text()
     text, counts["public_url"] = PUBLIC_URL.subn(rf"\g<1>{base_path}", text)
-    text, counts["index"] = INDEX_REFERENCE.subn(rf"\g<1>{base_path}", text)
+    text, counts["references"] = INDEX_REFERENCE.subn(rf"\g<1>{base_path}", text)
     changed[dist / "index.html"] = text.encode()
 
     # Relative to the file itself, which stands at the base path.
@@ -393,7 +426,10 @@ def rewrite_base_path(dist: Path, base_path: str) -> None:
 
     if Layout(**counts) not in LAYOUTS.values():
         found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        known = "; ".join(f"{name}: " + ", ".join(f"{key} {value}" for key, value in layout._asdict().items()) for name, layout in LAYOUTS.items())
+        known = "; ".join(
+            f"{name}: " + ", ".join(f"{key} {value}" for key, value in layout._asdict().items())
+            for name, layout in LAYOUTS.items()
+        )
         raise OhifError("layout", f"This build of the viewer has an unknown layout ({found}). Known are {known}.")
     for path, content in changed.items():
         path.write_bytes(content)
@@ -421,10 +457,13 @@ def externalise_scripts(dist: Path, text: str, base_path: str) -> str:
 
 
 def check_references(dist: Path, text: str, base_path: str) -> None:
-    """Every script and style sheet of index.html exists, the configuration is loaded once and before the application."""
+    """Every script and style sheet of index.html exists, and the configuration is loaded exactly once."""
     references = re.findall(r'<script\b[^>]*?\ssrc="([^"]*)"', text)
     if references.count(f"{base_path}{KEEP_UNCOMPRESSED}") != 1:
-        raise OhifError("layout", f"index.html does not load {base_path}{KEEP_UNCOMPRESSED} exactly once: it was built for another base path.")
+        raise OhifError(
+            "layout",
+            f"index.html does not load {base_path}{KEEP_UNCOMPRESSED} exactly once; was it built for another path?",
+        )
     for tag in re.findall(r"<link\b[^>]*>", text):
         if 'rel="stylesheet"' in tag or 'rel="manifest"' in tag:
             references += re.findall(r'\shref="([^"]*)"', tag)
@@ -434,7 +473,9 @@ def check_references(dist: Path, text: str, base_path: str) -> None:
             continue
         if not reference.startswith(base_path) or not (dist / name).is_file():
             raise OhifError("layout", f"index.html refers to '{reference}', which is not in the build.")
-    if not any(re.fullmatch(r"app\.bundle\.[0-9a-f]{8,20}\.js", reference.removeprefix(base_path)) for reference in references):
+    if not any(
+        re.fullmatch(r"app\.bundle\.[0-9a-f]{8,20}\.js", reference.removeprefix(base_path)) for reference in references
+    ):
         raise OhifError("layout", "index.html does not load app.bundle.<hash>.js.")
 
 
@@ -447,13 +488,15 @@ def brotli_compressor(quality: int) -> t.Callable[[bytes], bytes]:
     except ImportError:
         program = shutil.which("brotli")
         if program is None:
-            raise OhifError("tool", "Neither the brotli module of Python nor the brotli program is installed.") from None
+            raise OhifError(
+                "tool", "Neither the brotli module of Python nor the brotli program is installed."
+            ) from None
         command = [program, "--stdout", f"--quality={quality}", "--lgwin=24", "-"]
         return lambda content: subprocess.run(command, input=content, stdout=subprocess.PIPE, check=True).stdout
 
 
 def compress(dist: Path, names: t.Iterable[str], brotli_quality: int) -> None:
-    """Write .gz and .br beside each file that gains by it, never beside the configuration, which a stale copy would shadow."""
+    """Write .gz and .br beside each file that gains by it, not beside the configuration: a copy would shadow it."""
     brotli = brotli_compressor(brotli_quality) if brotli_quality else None
 
     def compress_one(path: Path) -> None:
@@ -552,7 +595,13 @@ class Request(t.NamedTuple):
     def release_id(self) -> str:
         """Named after everything that is in it: a release on a server never changes."""
         logo = file_digest(Path(self.logo), "sha256") if self.logo else ""
-        inputs = {"tree": self.tree_key(), "app_config": self.app_config, "title": self.title, "logo": logo, "logo_name": self.logo_name}
+        inputs = {
+            "tree": self.tree_key(),
+            "app_config": self.app_config,
+            "title": self.title,
+            "logo": logo,
+            "logo_name": self.logo_name,
+        }
         return f"{re.sub('[^0-9A-Za-z.]+', '-', self.version)}-{key_of(inputs)[:12]}"
 
 
@@ -575,7 +624,11 @@ def make_tree(cache: Cache, request: Request) -> None:
     def build(dist: Path) -> None:
         check_tools(cache, request)
         if request.git_repository:
-            copy_build(build_git(cache, request.git_repository, request.git_commit or "", request.git_build_commands), dist, request.ai_enabled)
+            copy_build(
+                build_git(cache, request.git_repository, request.git_commit or "", request.git_build_commands),
+                dist,
+                request.ai_enabled,
+            )
         else:
             if request.npm_package:
                 archive = fetch_npm(cache, request.npm_package, request.digest)
@@ -599,7 +652,11 @@ def make_release(cache: Cache, request: Request) -> None:
         (dist / KEEP_UNCOMPRESSED).write_text(request.app_config)
         if request.logo:
             shutil.copyfile(request.logo, dist / request.logo_name)
-        compress(dist, [name for name in ("index.html", "manifest.json", request.logo_name) if name and (dist / name).is_file()], request.brotli_quality)
+        compress(
+            dist,
+            [name for name in ("index.html", "manifest.json", request.logo_name) if name and (dist / name).is_file()],
+            request.brotli_quality,
+        )
         present = sizes_of(dist)
         own = [name for name in present if not (tree / name).is_file() or not (tree / name).samefile(dist / name)]
         set_time(dist, own, cache.next_time())

@@ -13,11 +13,12 @@ version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Takes a build of the OHIF viewer, checks it against a checksum, and makes from it a directory that a web server may serve as it is,
-    with your configuration in place of the shipped one, precompressed, for one base path.
-  - Inline scripts become files named after their content, the link to the manifest sends credentials, leftovers that load code from other
-    hosts are left out, and every file gets a modification time that tells releases apart.
-  - Everything is made in a cache directory. An entry appears there only when it is complete, so the module can be interrupted anywhere.
+  - Takes a build of the OHIF viewer, checks it against a checksum, and makes from it a directory that a web server
+    may serve as it is, with your configuration in place of the shipped one, precompressed, for one base path.
+  - Inline scripts become files named after their content, the link to the manifest sends credentials, leftovers
+    that load code from other hosts are left out, and every file gets a modification time that tells releases apart.
+  - Everything is made in a cache directory. An entry appears there only when it is complete, so the module can be
+    interrupted anywhere.
   - Meant to run on the controller (C(delegate_to=localhost)), never on the server.
 attributes:
   check_mode:
@@ -29,13 +30,16 @@ attributes:
     details: A release is named after all that is in it. Another configuration is another release.
 options:
   archive:
-    description: A C(tar.gz) of a build for the base path V(/), in which C(index.html) and C(app-config.js) stand side by side.
+    description:
+      - A C(tar.gz) of a build for the base path V(/), in which C(index.html) and C(app-config.js) stand side by
+        side.
     type: path
   npm_package:
     description: A package with its version, fetched by C(npm pack) as the npm client of the controller is configured.
     type: str
   git_repository:
-    description: A repository to build from. Needs Git, Node.js and the package manager of that commit on the controller.
+    description:
+      - A repository to build from. Needs Git, Node.js and the package manager of that commit on the controller.
     type: str
   git_commit:
     description: The full hash of the commit to build.
@@ -43,13 +47,15 @@ options:
   git_build_commands:
     description:
       - The commands that build the viewer in C(platform/app/dist), each a list of a program and its arguments.
-      - When empty, C(pnpm install --frozen-lockfile) and C(pnpm run build), or the same with C(yarn), whichever lock file the commit has.
+      - When empty, C(pnpm install --frozen-lockfile) and C(pnpm run build), or the same with C(yarn), whichever
+        lock file the commit has.
     type: list
     elements: list
     default: []
   checksum:
     description:
-      - What O(archive) or O(npm_package) must have, as C(sha512-<base64>), C(sha512:<hexadecimal>) or C(sha256:<hexadecimal>).
+      - What O(archive) or O(npm_package) must have, as C(sha512-<base64>), C(sha512:<hexadecimal>) or
+        C(sha256:<hexadecimal>).
       - Required with both.
     type: str
   version:
@@ -78,8 +84,8 @@ options:
   brotli_quality:
     description:
       - How hard Brotli tries, V(0) for no Brotli files.
-      - For the 59 MB of version 3.13.2, V(9) takes 5 seconds of one core for 9.4 MB, V(10) 60 seconds for 8.6 MB, V(11) 98 seconds for
-        8.4 MB.
+      - For the 59 MB of version 3.13.2, V(9) takes 5 seconds of one core for 9.4 MB, V(10) 60 seconds for 8.6 MB,
+        V(11) 98 seconds for 8.4 MB.
     type: int
     choices: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     default: 9
@@ -120,7 +126,9 @@ release:
       type: str
       sample: /home/me/.cache/lightbox.pacs/ohif/releases/3.13.2-0f6159c501ad/dist
 reason:
-  description: What kind of failure it was, one of V(archive), V(build), V(checksum), V(fetch), V(input), V(layout), V(system) and V(tool).
+  description:
+    - What kind of failure it was, one of V(archive), V(build), V(checksum), V(fetch), V(input), V(layout),
+      V(system) and V(tool).
   returned: failure
   type: str
   sample: checksum
@@ -143,7 +151,9 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._ohif import (
 def check(request: Request) -> None:
     """Refuse what would make a release that no viewer works with."""
     if not re.fullmatch(r"/(?:[0-9A-Za-z_~-][0-9A-Za-z._~-]*/)*", request.base_path):
-        raise OhifError("input", f"The base path '{request.base_path}' does not begin and end with '/', or is not a plain path.")
+        raise OhifError(
+            "input", f"The base path '{request.base_path}' does not begin and end with '/', or is not a plain path."
+        )
     if not re.search(r"^window\.config = ", request.app_config, re.MULTILINE):
         raise OhifError("input", "The configuration does not set window.config.")
     if request.git_repository:
@@ -197,10 +207,7 @@ def main() -> None:
     try:
         check(request)
         release = {"id": request.release_id(), "path": str(cache.dist("releases", request.release_id()))}
-        if module.check_mode:
-            changed = predict(cache, request)
-        else:
-            changed = ensure_release(cache, request)
+        changed = predict(cache, request) if module.check_mode else ensure_release(cache, request)
     except OhifError as error:
         module.fail_json(msg=str(error), reason=error.reason)
     except OSError as error:
