@@ -1,0 +1,69 @@
+"""What the role docker_engine configures, and what its preflight refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.unit.rendering import Role
+
+
+def facts(distribution: str, version: str) -> dict[str, str]:
+    return {"distribution": distribution, "distribution_major_version": version}
+
+
+ROLE = Role("docker_engine", ansible_facts=facts("Debian", "13"), __docker_engine_markers={"files": []})
+
+
+def found(*names: str) -> dict[str, Any]:
+    return {"files": [{"path": f"/var/lib/dpkg/info/{name}"} for name in names]}
+
+
+GOOD: list[dict[str, Any]] = [
+    {},
+    {"docker_engine_source": "docker"},
+    {"docker_engine_source": "docker", "ansible_facts": facts("Debian", "12")},
+    {"ansible_facts": facts("Ubuntu", "24")},
+    {"__docker_engine_markers": found("docker.io.list")},
+    {"docker_engine_source": "docker", "__docker_engine_markers": found("docker-ce.list")},
+    {"docker_engine_configuration": {"hosts": ["unix:///var/run/docker.sock"]}},
+]
+
+
+@pytest.mark.parametrize("answers", GOOD, ids=str)
+def test_good_values_have_no_findings(answers):
+    assert ROLE.findings(**answers) == []
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"ansible_facts": facts("Debian", "12")}, "Set docker_engine_source to docker"),
+    ({"ansible_facts": facts("Rocky", "9")}, "Use a server with Debian 12, Debian 13 or Ubuntu 24.04"),
+    ({"__docker_engine_markers": found("docker-ce.list")}, "Set docker_engine_source to docker"),
+    ({"docker_engine_source": "docker", "__docker_engine_markers": found("docker.io.list")}, "Set docker_engine_source to distribution"),
+    ({"__docker_engine_markers": found("podman-docker.list")}, "apt-get remove podman-docker"),
+    ({"__docker_engine_markers": {"files": [{"path": "/snap/docker"}]}}, "snap remove docker"),
+    ({"docker_engine_repository_key_fingerprint": "9DC8 5822"}, "docker_engine_repository_key_fingerprint is '9DC8 5822'"),
+    ({"docker_engine_repository_url": "http://mirror.example.org"}, "docker_engine_repository_url is"),
+    ({"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}}, "docker_engine_configuration.hosts opens a TCP socket"),
+]
+
+
+@pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
+def test_bad_values_are_refused_with_the_remedy(answers, message):
+    findings = ROLE.findings(**answers)
+    assert len(findings) == 1
+    assert message in findings[0]
+
+
+def test_logs_are_limited_and_containers_outlive_the_engine():
+    assert ROLE.value("__docker_engine_daemon", docker_engine_configuration={"log-opts": {"max-size": "1m"}, "debug": True}) == {
+        "debug": True,
+        "live-restore": True,
+        "log-driver": "json-file",
+        "log-opts": {"max-file": "5", "max-size": "1m"},
+    }
+
+
+def test_a_version_is_that_of_the_engine():
+    assert ROLE.value("__docker_engine_wanted", docker_engine_version="26.1.5")[0] == "docker.io=26.1.5"

@@ -1,0 +1,191 @@
+"""What the role orthanc renders, and what its preflight refuses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.rendering import Role
+
+USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
+ROLE = Role(
+    "orthanc",
+    orthanc_users=USERS,
+    __orthanc_archive_file={"skipped": True},
+    __orthanc_probe={"changed": False, "stdout_lines": ["free 50000000000", "owner "]},
+)
+CT1 = {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}
+
+
+def configuration(**answers: Any) -> dict[str, Any]:
+    return json.loads(ROLE.value("__orthanc_json | to_json", **answers))
+
+
+def test_defaults_have_no_findings():
+    assert ROLE.findings() == []
+
+
+ODD: list[dict[str, Any]] = [
+    {"orthanc_aet": "A"},
+    {"orthanc_aet": "SIXTEEN-LETTERS_"},
+    {"orthanc_aet": "WITH SPACE"},
+    {"orthanc_flavor": "debian"},
+    {"orthanc_http_address": "[::1]"},
+    {"orthanc_storage_directory": "/srv/images.1/a-b"},
+    {"orthanc_image": "registry.example.org:5000/orthanc@sha256:" + "0" * 64},
+    {"orthanc_image": "registry.example.org:5000/orthanc/orthanc:26.8.1-full"},
+    {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "port": "11112", "allow": ["echo", "find"]}]},
+    {"orthanc_users": [{"name": "a.b@c-d_e", "password": "twelve chars'\"\\{{ é $"}]},
+    {"orthanc_configuration": {"StableAge": 10, "DicomWeb": {"EnableWado": False}}},
+    {"orthanc_plugins": ["OrthancDicomWeb"]},
+]
+
+
+@pytest.mark.parametrize("answers", ODD, ids=str)
+def test_odd_but_good_values_have_no_findings(answers):
+    assert ROLE.findings(**answers) == []
+    compose = yaml.safe_load(ROLE.render("compose.yml", **answers))
+    assert compose["services"]["orthanc"]["read_only"] is True
+    assert configuration(**answers)["RemoteAccessAllowed"] is True
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"orthanc_http_port": 0}, "orthanc_http_port is 0"),
+    ({"orthanc_http_port": 65536}, "orthanc_http_port is 65536"),
+    ({"orthanc_dicom_port": -1}, "orthanc_dicom_port is -1"),
+    ({"orthanc_dicom_port": 8042}, "orthanc_http_port and orthanc_dicom_port are both 8042"),
+    ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}}, "Set orthanc_http_port to a free port"),
+    ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 14242"]}}, "Set orthanc_dicom_port to a free port"),
+    ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner www-data"]}}, "Set orthanc_uid to a free number"),
+    ({"__orthanc_probe": {"stdout_lines": ["free 4999999999", "owner "]}}, "Set orthanc_storage_directory to a larger disk"),
+    ({"orthanc_http_address": "localhost"}, "orthanc_http_address is 'localhost'"),
+    ({"orthanc_aet": "SEVENTEEN_LETTERS"}, "orthanc_aet is 'SEVENTEEN_LETTERS' (17 characters)"),
+    ({"orthanc_aet": ""}, "orthanc_aet is ''"),
+    ({"orthanc_aet": "RÖNTGEN"}, "orthanc_aet is 'RÖNTGEN'"),
+    ({"orthanc_aet": "BACK\\SLASH"}, "orthanc_aet is 'BACK\\SLASH'"),
+    ({"orthanc_aet": "LINE\nBREAK"}, "orthanc_aet is"),
+    ({"orthanc_aet": "BREAK\n"}, "orthanc_aet is"),
+    ({"orthanc_aet": " LEADING"}, "orthanc_aet is ' LEADING'"),
+    ({"orthanc_name": "../name"}, "orthanc_name is '../name'"),
+    ({"orthanc_directory": "relative"}, "orthanc_directory is 'relative'"),
+    ({"orthanc_storage_directory": "/srv/with space"}, "orthanc_storage_directory is '/srv/with space'"),
+    ({"orthanc_storage_directory": "/srv/../etc"}, "without '..'"),
+    ({"orthanc_storage_directory": "/var/lib/"}, "a directory of the system would change its owner"),
+    ({"orthanc_storage_directory": "/opt/lightbox/orthanc/images"}, "Set orthanc_storage_directory to a path outside orthanc_directory"),
+    ({"orthanc_directory": "/var/lib/lightbox/orthanc/x"}, "Set orthanc_storage_directory to a path outside orthanc_directory"),
+    ({"orthanc_uid": 0}, "orthanc_uid is 0"),
+    ({"orthanc_memory_mb": -1}, "orthanc_memory_mb is -1"),
+    ({"orthanc_start_seconds": 0}, "orthanc_start_seconds is 0"),
+    ({"orthanc_users": []}, "orthanc_users is empty"),
+    ({"orthanc_users": USERS * 2}, "orthanc_users has a name twice"),
+    ({"orthanc_users": [{"name": "a:b", "password": "x" * 20}]}, "orthanc_users has a name with characters"),
+    ({"orthanc_users": [{"name": "ab", "password": "first line\nsecond line"}]}, "with a line break"),
+    ({"orthanc_users": [{"name": "ab", "password": "short"}]}, "shorter than 12 characters"),
+    ({"orthanc_users": [{"name": "ab", "password": "change-this-now"}]}, "known from the archive's documentation"),
+    ({"orthanc_modalities": [CT1, CT1]}, "orthanc_modalities has a name twice"),
+    ({"orthanc_modalities": [{**CT1, "name": "c t"}]}, "orthanc_modalities has a name with other characters"),
+    ({"orthanc_modalities": [{**CT1, "aet": "X" * 17}]}, "the aet of ct1 is no AE title"),
+    ({"orthanc_modalities": [{**CT1, "port": 70000}]}, "orthanc_modalities has a port out of range"),
+    ({"orthanc_plugins": ["OrthancGdcm"]}, "orthanc_plugins has no OrthancDicomWeb"),
+    ({"orthanc_plugins": ["OrthancDicomWeb", "../x"]}, "orthanc_plugins has a name that is no name of a library"),
+    ({"orthanc_dicomweb_root": "dicom-web"}, "orthanc_dicomweb_root is 'dicom-web'"),
+    ({"orthanc_dicomweb_root": "/dicom-web/"}, "orthanc_dicomweb_root is '/dicom-web/'"),
+    ({"orthanc_wado_root": "/dicom-web"}, "two different"),
+    ({"orthanc_configuration": {"RegisteredUsers": {}}}, "orthanc_configuration sets RegisteredUsers"),
+    ({"orthanc_configuration": {"AuthenticationEnabled": False}}, "orthanc_configuration sets AuthenticationEnabled"),
+    ({"orthanc_image": "orthancteam/orthanc"}, "orthanc_image is 'orthancteam/orthanc'"),
+    ({"orthanc_image": "orthancteam/orthanc:latest"}, "never latest"),
+    ({"orthanc_image_archive": "/missing", "__orthanc_archive_file": {"stat": {"exists": False}}}, "is no file on the controller"),
+]
+
+
+@pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
+def test_bad_values_are_refused_with_the_variable_and_the_remedy(answers, message):
+    found = ROLE.findings(**answers)
+    assert len(found) == 1
+    assert message in found[0]
+    assert any(word in found[0] for word in ("Set ", "Take it out"))
+
+
+def test_no_finding_shows_a_password():
+    for password in ("shorty7", "line\nbreak in it", "changeme"):
+        found = ROLE.findings(orthanc_users=[{"name": "ab", "password": password}])
+        assert found
+        assert not any(password in finding for finding in found)
+
+
+def test_all_findings_come_at_once():
+    assert len(ROLE.findings(orthanc_aet="", orthanc_memory_mb=1, orthanc_uid=0)) == 3
+
+
+@pytest.mark.parametrize("flavor", ["debian", "orthancteam"])
+def test_safe_defaults(flavor):
+    rendered = configuration(orthanc_flavor=flavor)
+    expected = {
+        "AuthenticationEnabled": True,
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "DicomCheckCalledAet": True,
+        "ExecuteLuaEnabled": False,
+        "HttpCompressionEnabled": False,
+        "MaximumPatientCount": 0,
+        "MaximumStorageMode": "Reject",
+        "MaximumStorageSize": 0,
+        "RestApiWriteToFileSystemEnabled": False,
+        "WebDavEnabled": False,
+    }
+    assert {name: rendered[name] for name in expected} == expected
+    assert rendered["DicomWeb"] | {"StudiesMetadata": "Full", "EnableMetadataCache": True, "Enable": True} == rendered["DicomWeb"]
+    assert "Host" not in rendered["DicomWeb"]
+    assert "RegisteredUsers" not in rendered
+    assert all(plugin.startswith("/usr/share/orthanc/plugins") and plugin.endswith(".so") for plugin in rendered["Plugins"])
+
+
+def test_users_stand_in_a_file_of_their_own():
+    assert ROLE.value("__orthanc_users_json") == {"RegisteredUsers": {"gateway": USERS[0]["password"]}}
+
+
+def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
+    rendered = configuration(orthanc_configuration={"StableAge": 7, "DicomWeb": {"SeriesMetadata": "MainDicomTags", "Root": "/other/"}})
+    assert rendered["StableAge"] == 7
+    assert rendered["DicomWeb"]["SeriesMetadata"] == "MainDicomTags"
+    assert rendered["DicomWeb"]["StudiesMetadata"] == "Full"
+    assert rendered["DicomWeb"]["Root"] == "/dicom-web/"
+
+
+def test_modalities():
+    rendered = configuration(orthanc_modalities=[CT1, {**CT1, "name": "ws", "allow": ["find"], "port": "4242"}])["DicomModalities"]
+    assert rendered["ct1"] | {"AET": "CT1", "Port": 104, "AllowStore": True, "AllowEcho": True, "AllowFind": False} == rendered["ct1"]
+    assert rendered["ws"] | {"Port": 4242, "AllowStore": False, "AllowFind": True, "AllowMove": False} == rendered["ws"]
+
+
+def test_container_is_hardened():
+    service = yaml.safe_load(ROLE.render("compose.yml"))["services"]["orthanc"]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["user"] == "8042:8042"
+    assert service["mem_limit"] == "2048m"
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+    assert service["environment"]["TCP_NODELAY"] == "1"
+    assert service["ports"] == ["127.0.0.1:8042:8042", "127.0.0.1:14242:4242"]
+    assert service["image"] == "orthancteam/orthanc:26.8.1"
+    assert service["entrypoint"] == ["/usr/local/bin/Orthanc"]
+
+
+def test_a_new_container_is_made_when_anything_that_it_reads_changed():
+    def label(**answers: Any) -> str:
+        return yaml.safe_load(ROLE.render("compose.yml", **answers))["services"]["orthanc"]["labels"]["lightbox.configuration"]
+
+    labels = [
+        label(),
+        label(orthanc_configuration={"StableAge": 7}),
+        label(orthanc_users=[{"name": "gateway", "password": "Another7Horse8Battery"}]),
+        label(orthanc_modalities=[CT1]),
+    ]
+    assert all(one != other for one, other in itertools.combinations(labels, 2))
+    assert label() == labels[0]
