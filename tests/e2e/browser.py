@@ -74,26 +74,39 @@ def trusting_home(directory: Path, ca: Path) -> Path:
     return directory
 
 
-def launch(playwright: Playwright, home: Path) -> Browser:
-    """Start Chromium with WebGL in software; proxies and credentials of the environment stay outside."""
+_TOUR_IS_OVER = "try { localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour'])); } catch (e) {}"
+_WINDOW: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "locale": "en-GB"}
+
+
+def _options(home: Path) -> dict[str, Any]:
+    """Chromium with WebGL in software; proxies and credentials of the environment stay outside."""
     arguments = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-proxy-server"]
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")
-    environment: dict[str, str | float | bool] = {
-        name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR", "DISPLAY")
+    environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR", "DISPLAY")}
+    return {
+        "executable_path": os.environ.get("E2E_CHROMIUM", CHROMIUM),
+        "args": arguments,
+        "env": {**environment, "HOME": str(home)},
     }
-    environment["HOME"] = str(home)
-    return playwright.chromium.launch(
-        executable_path=os.environ.get("E2E_CHROMIUM", CHROMIUM), args=arguments, env=environment
-    )
+
+
+def launch(playwright: Playwright, home: Path) -> Browser:
+    """Start a browser for many private windows (`new_context`)."""
+    return playwright.chromium.launch(**_options(home))
 
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
-    """A fresh profile, 1280x800, in which the viewer's first-run tour is over."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en-GB", **options)
-    context.add_init_script(
-        "try { localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour'])); } catch (e) {}"
-    )
+    """A private window, 1280x800, in which the viewer's first-run tour is over."""
+    context = browser.new_context(**_WINDOW, **options)
+    context.add_init_script(_TOUR_IS_OVER)
+    return context
+
+
+def launch_profile(playwright: Playwright, home: Path, profile: Path) -> BrowserContext:
+    """Start a browser on a profile directory, with a cache on disk; closing the context ends it."""
+    context = playwright.chromium.launch_persistent_context(profile, **_options(home), **_WINDOW)
+    context.add_init_script(_TOUR_IS_OVER)
     return context
 
 

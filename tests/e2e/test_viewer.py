@@ -32,12 +32,12 @@ def position(page: Page) -> int:
 def go_to(page: Page, number: int) -> viewer.Drawn:
     """Turn the wheel until image ``number`` is shown."""
     page.locator("canvas.cornerstone-canvas").first.hover()
-    for _ in range(400):
+    for attempt in range(400):
         here = position(page)
         if here == number:
             return viewer.wait_drawn(page)
         page.mouse.wheel(0, 100 if here < number else -100)
-        page.wait_for_timeout(30)
+        page.wait_for_timeout(30 if attempt < 200 else 200)
     raise AssertionError(f"image {number} was not reached")
 
 

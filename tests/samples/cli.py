@@ -27,8 +27,8 @@ def _samples(text: str) -> list[Sample]:
 
 
 def _address(text: str) -> tuple[str, int]:
-    host, unused, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon) or not port.isdecimal() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
 
@@ -40,18 +40,20 @@ def _ae_title(text: str) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.samples", description="Sample studies without patients.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.samples", description="Sample studies without patients.", allow_abbrev=False
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     only = argparse.ArgumentParser(add_help=False)
     only.add_argument(
         "--only", type=_samples, default=list(SAMPLES.values()), metavar="KEY[,KEY]", help=f"from {', '.join(SAMPLES)}"
     )
 
-    verbs.add_parser("list", parents=[only], help="print the samples as JSON")
-    generate = verbs.add_parser("generate", parents=[only], help="write DICOM files")
+    verbs.add_parser("list", parents=[only], allow_abbrev=False, help="print the samples as JSON")
+    generate = verbs.add_parser("generate", parents=[only], allow_abbrev=False, help="write DICOM files")
     generate.add_argument("--output", type=Path, required=True, metavar="DIR", help="made when missing")
 
-    load = verbs.add_parser("load", parents=[only], help="send to an archive")
+    load = verbs.add_parser("load", parents=[only], allow_abbrev=False, help="send to an archive")
     load.add_argument("--url", required=True, help="root of the DICOMweb service")
     load.add_argument("--ca", metavar="FILE", help="certificate of the CA to trust (default: the system's)")
     load.add_argument("--user", help="name for HTTP basic authentication")

@@ -283,6 +283,8 @@ def send_by_store(
     if not association.is_established:
         if association.is_rejected:
             raise LoadError(f"{where} rejects the association from {node.calling_aet}: is this name known there?")
+        if association.rejected_contexts:
+            raise LoadError(f"{where} accepts none of the SOP classes and transfer syntaxes of these samples")
         raise LoadError(f"{where}: no DICOM connection (refused, aborted, or the certificate is not trusted)")
     try:
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in association.accepted_contexts}
