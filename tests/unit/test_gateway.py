@@ -1,0 +1,314 @@
+"""The gateway's templates, rendered by Ansible's own templar, read by nginx where there is one; and what its preflight refuses."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from tests.unit.conftest import PROJECT
+
+ROLE = PROJECT / "roles/gateway"
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
+OPENSSL = shutil.which("openssl")
+MODULES = [pathlib.Path("/usr/lib/nginx/modules") / f"ngx_{name}_module.so" for name in ("stream", "http_brotli_static")]
+ANSWERS: dict[str, Any] = {
+    "ansible_managed": "Ansible managed",
+    "ansible_facts": {"distribution_release": "trixie"},
+    "role_path": str(ROLE),
+    "gateway_server_names": ["pacs.example.org"],
+    "gateway_users": [{"name": "admin", "password": "not a secret"}],
+    "gateway_archive_password": "not a secret either",
+    "__gateway_hashes": {"stdout": "admin:$2y$10$hash", "stdout_lines": ["admin:$2y$10$hash"]},
+    "__gateway_probe": {"stdout_lines": ["ipv6", "conf"]},
+}
+
+
+def templar(answers: dict[str, Any] | None = None) -> Templar:
+    loader = DataLoader()
+    variables: dict[str, Any] = {}
+    for part in ("defaults", "vars"):
+        variables |= loader.load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True)
+    return Templar(loader, variables=variables | ANSWERS | (answers or {}))
+
+
+def render(name: str, answers: dict[str, Any] | None = None) -> str:
+    text = (ROLE / "templates" / f"{name}.j2").read_text()
+    return templar(answers).template(trust_as_template(text), escape_backslashes=False)
+
+
+def findings(answers: dict[str, Any]) -> list[str]:
+    return templar(answers).template(trust_as_template("{{ __gateway_findings }}"))
+
+
+def blocks(conf: str, start: str) -> list[str]:
+    """The text of each block that begins with `start`, nested blocks included."""
+    found = []
+    for match in re.finditer(re.escape(start), conf):
+        depth = 0
+        for position in range(conf.index("{", match.start()), len(conf)):
+            depth += {"{": 1, "}": -1}.get(conf[position], 0)
+            if depth == 0:
+                found.append(conf[match.start() : position + 1])
+                break
+    return found
+
+
+def before_locations(block: str) -> str:
+    """What a block says for itself, without the locations in it."""
+    return re.split(r"\n +location ", block, maxsplit=1)[0]
+
+
+ODD: list[dict[str, Any]] = [
+    {},
+    {"ansible_facts": {"distribution_release": "bookworm"}},
+    {"gateway_server_names": ["pacs.example.org", "*.clinic.example", "192.0.2.7", "2001:db8::7"]},
+    {"gateway_server_names": [f"{'a' * 60}.{'b' * 60}.{'c' * 60}.example.org"]},
+    {"gateway_ipv6_enabled": False, "gateway_hsts_enabled": True, "gateway_viewer_previous_root": ""},
+    {"gateway_dicom_networks": ["10.0.0.0/8", "2001:db8::/32"]},
+    {"gateway_dicom_tls_networks": ["0.0.0.0/0"]},
+    {"gateway_dicom_networks": ["10.1.2.3"], "gateway_dicom_tls_networks": ["10.0.0.0/8"]},
+    {"gateway_frame_ancestors": ["https://ris.example.org", "'self'", "https://*.example.org:8443"]},
+    {"gateway_archive_path": "/a/b-c/", "gateway_dicomweb_root": "/dicom-web", "gateway_wado_root": "/a/b-c/wado"},
+    {"gateway_workers": 64, "gateway_archive_connections": 1, "gateway_https_port": 8443, "gateway_max_upload": "500m"},
+    {"gateway_users": [{"name": "n" * 64, "password": "é" * 36}, {"name": "a@b.example", "password": ":"}]},
+]
+
+
+@pytest.mark.parametrize("answers", ODD, ids=str)
+def test_odd_but_good_values_have_no_findings(answers):
+    assert findings(answers) == []
+
+
+@pytest.mark.skipif(
+    not (NGINX and OPENSSL and all(module.exists() for module in MODULES)),
+    reason="needs openssl, nginx and its modules stream and brotli-static on this machine",
+)
+@pytest.mark.parametrize("answers", ODD, ids=str)
+def test_nginx_accepts(answers, tmp_path: pathlib.Path):
+    assert NGINX and OPENSSL
+    version = subprocess.run([NGINX, "-v"], capture_output=True, text=True, check=True).stderr
+    minor = int(re.findall(r"nginx/1\.(\d+)", version)[0])
+    subprocess.run([OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x",
+                    "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], capture_output=True, check=True)
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/all.conf").write_text("".join(f"load_module {module};\n" for module in MODULES))
+    (tmp_path / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
+    places = {
+        "ansible_facts": {"distribution_release": "trixie" if minor >= 26 else "bookworm"},
+        "gateway_http_port": 18080,
+        "gateway_https_port": 18443,
+        "gateway_tls_certificate": str(tmp_path / "cert.pem"),
+        "gateway_tls_key": str(tmp_path / "key.pem"),
+        "gateway_log_directory": str(tmp_path),
+        "gateway_ipv6_enabled": False,
+        "__gateway_archive_login": str(tmp_path / "login.conf"),
+        "__gateway_runtime_directory": str(tmp_path),
+        "__gateway_pid": str(tmp_path / "pid"),
+        "__gateway_modules": str(tmp_path / "modules"),
+    }
+    conf = tmp_path / "nginx.conf"
+    conf.write_text(render("nginx.conf", answers | places))
+    result = subprocess.run([NGINX, "-t", "-c", conf], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "[warn]" not in result.stderr.replace('the "user" directive makes sense only if', "")
+
+
+def test_everything_is_behind_the_login():
+    conf = render("nginx.conf")
+    server = blocks(conf, "server {")[-1]
+    assert "auth_request /_lightbox/login;" in before_locations(server)
+    off = [block for block in blocks(server, "location ") if "auth_request off" in block]
+    assert [block.split("{")[0].strip() for block in off] == ["location = /_lightbox/login"]
+    assert "internal;" in off[0]
+    assert "client_max_body_size 0;" in off[0]
+    # `return` answers before the login is asked: only refusals may do that.
+    assert set(re.findall(r"return (\d+)", server)) == {"400", "403", "429"}
+
+
+def test_names_decide_who_is_served():
+    named = render("nginx.conf")
+    assert "ssl_reject_handshake on;" in named
+    addressed = render("nginx.conf", {"gateway_server_names": ["pacs.example.org", "192.0.2.7", "2001:db8::7"]})
+    assert "ssl_reject_handshake" not in addressed
+    assert "server_name pacs.example.org 192.0.2.7 [2001:db8::7];" in addressed
+    assert all("return 421;" in block for block in blocks(addressed, "server {") if 'server_name "";' in block)
+
+
+@pytest.mark.parametrize(("release", "directive"), [("bookworm", False), ("noble", False), ("trixie", True)])
+def test_http2_by_version(release, directive):
+    conf = render("nginx.conf", {"ansible_facts": {"distribution_release": release}})
+    assert ("http2 on;" in conf) is directive
+    assert ("ssl http2" in conf) is not directive
+
+
+def test_headers_are_complete_wherever_one_is_added():
+    conf = render("nginx.conf", {"gateway_hsts_enabled": True})
+    wanted = {"Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cross-Origin-Resource-Policy",
+              "Permissions-Policy", "Strict-Transport-Security", "Cache-Control"}
+    server = blocks(conf, "server {")[-1]
+    for block in [server, *blocks(server, "location ")]:
+        added = set(re.findall(r"add_header ([A-Za-z-]+)", before_locations(block)))
+        assert not added or wanted <= added, block
+    assert "Strict-Transport-Security" not in render("nginx.conf")
+
+
+def test_what_may_be_kept_for_ever_is_said_of_good_answers_only():
+    lines = [line.strip() for line in render("nginx.conf").splitlines() if "immutable" in line]
+    assert lines
+    assert not [line for line in lines if "always" in line or "public" in line]
+
+
+def test_only_the_bundles_may_evaluate():
+    conf = render("nginx.conf")
+    policies = set(re.findall(r'Content-Security-Policy "([^"]+)"', conf))
+    assert len(policies) == 5
+    evaluating = {policy for policy in policies if "'unsafe-eval'" in policy}
+    assert len(evaluating) == 2  # the viewer's bundles, and the archive's own pages
+    for block in blocks(conf, "location / {"):
+        assert "'unsafe-inline' 'unsafe-eval'" not in block
+    assert all("frame-ancestors 'none'" in policy for policy in policies if "connect-src 'self'" not in policy or "font-src" in policy)
+
+
+def test_dicom_is_closed_unless_networks_are_named():
+    assert "stream {" not in render("nginx.conf")
+    plain = render("nginx.conf", {"gateway_dicom_networks": ["10.0.0.0/8"]})
+    stream = blocks(plain, "stream {")[0]
+    assert re.search(r"allow 10\.0\.0\.0/8;\s+deny all;", stream)
+    assert "11112" not in stream
+    tls = blocks(render("nginx.conf", {"gateway_dicom_tls_networks": ["10.0.0.0/8"]}), "stream {")[0]
+    assert "listen 11112 ssl" in tls
+    assert "listen 4242" not in tls
+    assert "ssl_protocols TLSv1.2 TLSv1.3;" in tls
+
+
+def test_no_query_strings_in_the_audit_log():
+    conf = render("nginx.conf")
+    log = conf[conf.index("log_format audit") : conf.index("access_log")]
+    assert not re.search(r"\$(request_uri|request|args|query_string|http_referer)\b", log)
+
+
+def test_no_secret_is_rendered():
+    for name in ("nginx.conf", "lightbox.conf", "lightbox-gateway", "lightbox-gateway.conf"):
+        assert "not a secret" not in render(name)
+
+
+def map_rules(conf: str, variable: str) -> list[str]:
+    """The regular expressions of a map, as nginx reads them from between quotes."""
+    block = next(block for block in blocks(conf, "map ") if f"${variable} {{" in block)
+    return [rule.replace("\\\\", "\\") for rule in re.findall(r'"~([^"]+)" 1;', block)]
+
+
+@pytest.mark.parametrize(
+    ("uri", "refused"),
+    [("/pacs/../x", True), ("/pacs//x", True), ("/pacs/%2e%2e/x", True), ("/pacs/./x", True), ("/pacs\\x", True), ("/%70acs/", True),
+     ("http://x/", True), ("/pacs/dicom-web/studies?x=%2A/../", False), ("/pacs/dicom-web/studies/1.2.3/series", False), ("/", False)],
+)
+def test_path_tricks(uri, refused):
+    assert any(re.search(rule, uri) for rule in map_rules(render("nginx.conf"), "lightbox_trick")) is refused
+
+
+@pytest.mark.parametrize(
+    ("request_line", "refused"),
+    [("POST /pacs/tools/reset", True), ("GET /pacs/tools/reset/", True), ("POST /pacs/tools/shutdown?x", True),
+     ("POST /pacs/tools/execute-script", True), ("PUT /pacs/modalities/x", True), ("POST /pacs/modalities/x?_method=PUT", True),
+     ("DELETE /pacs/peers/x/", True), ("PUT /pacs/dicom-web/servers/x", True), ("POST /pacs/instances/x/export", True),
+     ("PROPFIND /pacs/webdav/by-dates", True), ("PUT /pacs/tools/log-level-http", True), ("GET /pacs/pacs/dicom-web/studies", True),
+     ("POST /pacs/tools/find", False), ("POST /pacs/modalities/x/echo", False), ("GET /pacs/modalities/x", False),
+     ("POST /pacs/dicom-web/studies", False), ("POST /pacs/instances", False), ("GET /pacs/tools/log-level", False)],
+)
+def test_refused_routes(request_line, refused):
+    assert any(re.search(rule, request_line) for rule in map_rules(render("nginx.conf"), "lightbox_refused")) is refused
+
+
+BAD: list[tuple[str, dict[str, Any]]] = [
+    ("gateway_enabled", {"ansible_facts": {"distribution_release": "focal"}}),
+    ("gateway_server_names", {"gateway_server_names": []}),
+    ("gateway_server_names", {"gateway_server_names": ["https://pacs.example.org"]}),
+    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org:443"]}),
+    ("gateway_server_names", {"gateway_server_names": ["300.1.1.1"]}),
+    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org;", "x y"]}),
+    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org", "PACS.example.org"]}),
+    ("gateway_https_port", {"gateway_https_port": 70000}),
+    ("gateway_http_port", {"gateway_http_port": 443}),
+    ("gateway_dicom_port", {"gateway_dicom_port": 443, "gateway_dicom_networks": ["10.0.0.1"]}),
+    ("gateway_archive_dicom_address", {"gateway_dicom_port": 14242, "gateway_dicom_networks": ["10.0.0.1"]}),
+    ("gateway_https_port", {"__gateway_probe": {"stdout_lines": ["ipv6", "port 443 apache2"]}}),
+    ("gateway_replace_sites", {"__gateway_probe": {"stdout_lines": ["ipv6", "conf", "site intranet"]}}),
+    ("gateway_ipv6_enabled", {"__gateway_probe": {"stdout_lines": []}}),
+    ("gateway_tls_key", {"gateway_tls_key": "key.pem"}),
+    ("gateway_viewer_root", {"gateway_viewer_root": "/"}),
+    ("gateway_log_directory", {"gateway_log_directory": "/var/log/../x"}),
+    ("gateway_acme_directory", {"gateway_acme_directory": "/x;y"}),
+    ("gateway_archive_path", {"gateway_archive_path": "/"}),
+    ("gateway_dicomweb_root", {"gateway_dicomweb_root": "/pacs/dicom-web/"}),
+    ("gateway_wado_root", {"gateway_wado_root": "/pacs/dicom-web"}),
+    ("gateway_archive_address", {"gateway_archive_address": "127.0.0.1"}),
+    ("gateway_dicom_networks", {"gateway_dicom_networks": ["10.0.0.0/33"]}),
+    ("gateway_dicom_networks", {"gateway_dicom_networks": ["hospital"]}),
+    ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["0.0.0.0/0"]}),
+    ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["::/0"]}),
+    ("gateway_max_upload", {"gateway_max_upload": "8 GB"}),
+    ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example; script-src *"]}),
+    ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example/path"]}),
+    ("gateway_workers", {"gateway_workers": 0}),
+    ("gateway_archive_connections", {"gateway_archive_connections": -1}),
+    ("gateway_audit_log_days", {"gateway_audit_log_days": 0}),
+    ("gateway_users", {"gateway_users": [{"name": "a:b", "password": "x"}]}),
+    ("gateway_users", {"gateway_users": [{"name": "a", "password": "x"}, {"name": "a", "password": "y"}]}),
+    ("gateway_users", {"gateway_users": [{"name": "a", "password": ""}]}),
+    ("gateway_users", {"gateway_users": [{"name": "a", "password": "hidden\nhidden"}]}),
+    ("gateway_users", {"gateway_users": [{"name": "a", "password": "hidden" * 12 + "x"}]}),
+    ("gateway_users", {"gateway_users": [{"name": "a", "password": "é" * 37}]}),
+    ("gateway_archive_user", {"gateway_archive_user": "a:b"}),
+    ("gateway_archive_password", {"gateway_archive_password": "hidden\nhidden"}),
+]
+
+
+@pytest.mark.parametrize(("variable", "answers"), BAD, ids=str)
+def test_bad_values_are_refused(variable, answers):
+    found = findings(answers)
+    assert len(found) >= 1
+    assert any(variable in finding and re.search(r"\b[Ss]et\b", finding) for finding in found), found
+    assert "hidden" not in " ".join(found)
+
+
+def test_findings_come_together():
+    assert len(findings({"gateway_workers": 0, "gateway_max_upload": "lots", "gateway_server_names": []})) == 3
+
+
+def hash_logins(tmp_path: pathlib.Path, logins: str) -> str:
+    present = tmp_path / "htpasswd"
+    result = subprocess.run(["perl", ROLE / "files/htpasswd.pl", present], input=logins, capture_output=True, text=True, check=True)
+    present.write_text(result.stdout)
+    return result.stdout
+
+
+@pytest.mark.skipif(not shutil.which("perl"), reason="needs perl on this machine")
+def test_hashes_stay_while_passwords_do(tmp_path):
+    first = hash_logins(tmp_path, "admin:s3cret:with colon\ngrey:pässwort\n")
+    assert re.fullmatch(r"(admin|grey):\$2y\$10\$.{53}\n(admin|grey):\$2y\$10\$.{53}\n", first)
+    assert hash_logins(tmp_path, "admin:s3cret:with colon\ngrey:pässwort\n") == first
+    changed = hash_logins(tmp_path, "admin:another\ngrey:pässwort\n").splitlines()
+    assert changed[0] != first.splitlines()[0]
+    assert changed[1] == first.splitlines()[1]
+    assert hash_logins(tmp_path, "") == ""
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/net/tcp").exists() or not shutil.which("perl"), reason="needs Linux and perl")
+def test_probe_names_who_listens(tmp_path):
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        result = subprocess.run(["perl", ROLE / "files/probe.pl", str(port)], capture_output=True, text=True, check=True)
+    program = pathlib.Path("/proc/self/comm").read_text().strip()
+    assert f"port {port} {program}" in result.stdout.splitlines()
