@@ -239,7 +239,7 @@ def contexts(samples: Iterable[Sample]) -> list[PresentationContext]:
         compressed = uid.UID(sample.transfer_syntax).is_compressed
         syntaxes = [sample.transfer_syntax] if compressed else [sample.transfer_syntax, uid.ImplicitVRLittleEndian]
         wanted[sample.sop_class, sample.transfer_syntax] = syntaxes
-    return [build_context(sop_class, syntaxes) for (sop_class, unused), syntaxes in wanted.items()]
+    return [build_context(sop_class, syntaxes) for (sop_class, _unused), syntaxes in wanted.items()]
 
 
 def send_by_store(
@@ -275,7 +275,7 @@ def send_by_store(
         node.host,
         node.port,
         ae_title=node.aet,
-        contexts=contexts(sample for sample, unused in todo),
+        contexts=contexts(sample for sample, _unused in todo),
         evt_handlers=[(evt.EVT_CONN_OPEN, _no_delay)],
         tls_args=tls_args,
     )
