@@ -43,6 +43,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils import (
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import basic as basic_login
 from ansible_collections.lightbox.pacs.plugins.modules import pacs_verify
+from ansible_collections.lightbox.pacs.plugins.test import reachable
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -813,6 +814,15 @@ def test_what_the_controller_found_is_judged(lab: Lab) -> None:
     for probe in (None, {"address": "192.0.2.1", "reference": False, "reached": []}):
         result = run(lab, outside_probe=probe)
         assert [check["state"] for check in result["checks"] if check["name"] == name] == ["skipped"]
+
+
+def test_the_controller_tells_open_ports_from_closed_ones() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert reachable.reachable(port, "127.0.0.1")
+    assert not reachable.reachable(port, "127.0.0.1")
+    assert not reachable.reachable(port, "no such name..")
+    assert reachable.TestModule().tests() == {"reachable": reachable.reachable}
 
 
 # --- what is deleted
