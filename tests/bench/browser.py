@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -170,7 +171,8 @@ def main() -> int:
         result = measure(site, SAMPLES[options.sample].study_uid, options.runs)
     except (AssertionError, Error, OSError) as error:
         # Playwright quotes addresses in its messages, and one of them carries the password.
-        print(f"error: {str(error).replace(site.login_url(), site.url)}", file=sys.stderr)
+        told = re.sub(r"//[^/@\s]*@", "//", str(error))
+        print(f"error: {told}", file=sys.stderr)
         return 1
     print(json.dumps(result, indent=2))
     return 0

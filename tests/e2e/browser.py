@@ -9,6 +9,7 @@ import base64
 import os
 import subprocess
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,12 @@ class Site:
     def login_url(self) -> str:
         """A small page with the credentials in its address: the browser keeps them for the whole site.
 
-        Unlike Playwright's ``http_credentials`` this leaves the browser's cache on.
+        Unlike Playwright's ``http_credentials`` this leaves the browser's cache on. The query keeps the page itself
+        out of the cache, which would answer without asking for a login.
         """
         parts = urlsplit(self.url)
-        return (
-            f"{parts.scheme}://{quote(self.user, safe='')}:{quote(self.password, safe='')}@{parts.netloc}/app-config.js"
-        )
+        who = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"{parts.scheme}://{who}@{parts.netloc}/app-config.js?{uuid.uuid4().hex}"
 
 
 def trusting_home(directory: Path, ca: Path) -> Path:
