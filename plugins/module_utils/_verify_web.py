@@ -62,9 +62,16 @@ class Gateway:
         self.checks.run(
             "access",
             LOGIN,
-            "Check user and password (verify_web_user, verify_web_password), and that the archive runs.",
+            "Check user and password (verify_web_user, verify_web_password) against the gateway's.",
             self.login_is_taken,
             HTTPS,
+        )
+        self.checks.run(
+            "access",
+            "way to the archive",
+            "See the gateway's error log: it must reach the archive and log in to it.",
+            self.archive_is_reached,
+            LOGIN,
         )
         self.viewer()
         self.access()
@@ -342,10 +349,16 @@ class Gateway:
                 # An earlier run, or somebody else on this server, has used up the attempts; they come back one by one.
                 time.sleep(PATIENCE)
                 answer = self.client.request(method, path)
-            if answer.status != 200:
+            if answer.status in REFUSALS - {404, 405}:
                 refused.append(f"{method} {path} answers {answer.status}")
         expect(not refused, "; ".join(refused))
         return f"user {self.settings.username} is let in to viewer, DICOMweb and archive"
+
+    def archive_is_reached(self) -> str:
+        answered = {path: self.client.request(method, path).status for method, path in self.probes()[1:]}
+        wrong = [f"GET {path} answers {status}" for path, status in answered.items() if status != 200]
+        expect(not wrong, "; ".join(wrong))
+        return "DICOMweb and REST API answer through the gateway"
 
     # --- the viewer
 

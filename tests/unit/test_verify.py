@@ -281,6 +281,10 @@ class GatewayHandler(Handler):
                 self.answer_json({"OrthancStatus": 17}, 404)
                 return
             self.answer(401, b"<h1>401</h1>", {"WWW-Authenticate": "Basic", "Content-Type": "text/html"})
+        elif kind != "viewer" and lab.is_broken("no way"):
+            self.answer(502)
+        elif kind == "viewer" and lab.is_broken("page gone"):
+            self.answer(404)
         elif kind == "dicomweb":
             self.proxy(target, body)
         elif kind == "archive":
@@ -641,6 +645,8 @@ BREAKAGES = [
     ("trusted address", "forged identity headers", "GET / answers 200"),
     ("gateway default login", "default logins", "answers 200"),
     ("login refused", "login", "answers 401"),
+    ("no way", "way to the archive", "studies?limit=1 answers 502"),
+    ("page gone", "page", "answers 404"),
     ("archive title", "answers", "OTHER, not LIGHTBOX"),
     ("archive index", "index answers", "503"),
     ("archive plugin", "DICOMweb plugin", "no DICOMweb plugin"),
@@ -672,6 +678,7 @@ ALSO = {
     "archive asks nobody": {"default logins"},
     "tricks open": {"path tricks, with login"},
     "any password": {"default logins"},
+    "no way": {"STOW-RS"},
     "stranger echoes": {"C-STORE of a stranger"},
 }
 
