@@ -47,7 +47,7 @@ lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck
 	@yamllint --strict .
 	@ruff check . && ruff format --check .
 	@mypy
-	@git ls-files -z | xargs -0 grep -lE '^#!/usr/bin/env bash' | xargs -d '\n' shellcheck
+	@git grep -lE '^#!/usr/bin/env bash' | xargs -d '\n' shellcheck
 	@ansible-lint --offline --strict
 
 .PHONY: unit
@@ -64,6 +64,11 @@ sanity: ## ansible-test sanity on the files that git would export
 build: ## Build the collection, install it as Galaxy would, and list its playbooks and modules from there
 	@tests/setup venv packages
 	@tests/sanity/build
+
+.PHONY: reference
+reference: ## Write docs/reference from the argument specs and the plugins' documentation
+	@tests/setup venv packages
+	@tests/sanity/reference write
 
 .PHONY: molecule
 molecule: setup ## Test on lab servers; SCENARIO=name for one, SCENARIO=all for all
