@@ -80,7 +80,7 @@ def test_every_argument_is_described(role):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_readme_points_to_the_reference(role):
-    assert f"docs/reference/{role}.md" in (PROJECT / "roles" / role / "README.md").read_text()
+    assert f"docs/reference/{role}_role.rst" in (PROJECT / "roles" / role / "README.md").read_text()
 
 
 def test_wiring_is_short():
