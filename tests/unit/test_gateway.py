@@ -1,10 +1,11 @@
-"""The gateway's templates, rendered by Ansible's own templar, read by nginx where there is one; and what its preflight refuses."""
+"""The gateway's templates, rendered by Ansible's templar and read by nginx, and what its preflight refuses."""
 
 from __future__ import annotations
 
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 from typing import Any
 
@@ -17,7 +18,9 @@ from tests.unit.conftest import PROJECT
 ROLE = PROJECT / "roles/gateway"
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
 OPENSSL = shutil.which("openssl")
-MODULES = [pathlib.Path("/usr/lib/nginx/modules") / f"ngx_{name}_module.so" for name in ("stream", "http_brotli_static")]
+MODULES = [
+    pathlib.Path("/usr/lib/nginx/modules") / f"ngx_{name}_module.so" for name in ("stream", "http_brotli_static")
+]
 ANSWERS: dict[str, Any] = {
     "ansible_managed": "Ansible managed",
     "ansible_facts": {"distribution_release": "trixie"},
@@ -92,11 +95,30 @@ def test_odd_but_good_values_have_no_findings(answers):
 )
 @pytest.mark.parametrize("answers", ODD, ids=str)
 def test_nginx_accepts(answers, tmp_path: pathlib.Path):
-    assert NGINX and OPENSSL
+    assert NGINX
+    assert OPENSSL
     version = subprocess.run([NGINX, "-v"], capture_output=True, text=True, check=True).stderr
     minor = int(re.findall(r"nginx/1\.(\d+)", version)[0])
-    subprocess.run([OPENSSL, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=x",
-                    "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"], capture_output=True, check=True)
+    subprocess.run(
+        [
+            OPENSSL,
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=x",
+            "-keyout",
+            tmp_path / "key.pem",
+            "-out",
+            tmp_path / "cert.pem",
+        ],
+        capture_output=True,
+        check=True,
+    )
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/all.conf").write_text("".join(f"load_module {module};\n" for module in MODULES))
     (tmp_path / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
@@ -150,8 +172,15 @@ def test_http2_by_version(release, directive):
 
 def test_headers_are_complete_wherever_one_is_added():
     conf = render("nginx.conf", {"gateway_hsts_enabled": True})
-    wanted = {"Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "Cross-Origin-Resource-Policy",
-              "Permissions-Policy", "Strict-Transport-Security", "Cache-Control"}
+    wanted = {
+        "Content-Security-Policy",
+        "X-Content-Type-Options",
+        "Referrer-Policy",
+        "Cross-Origin-Resource-Policy",
+        "Permissions-Policy",
+        "Strict-Transport-Security",
+        "Cache-Control",
+    }
     server = blocks(conf, "server {")[-1]
     for block in [server, *blocks(server, "location ")]:
         added = set(re.findall(r"add_header ([A-Za-z-]+)", before_locations(block)))
@@ -173,7 +202,9 @@ def test_only_the_bundles_may_evaluate():
     assert len(evaluating) == 2  # the viewer's bundles, and the archive's own pages
     for block in blocks(conf, "location / {"):
         assert "'unsafe-inline' 'unsafe-eval'" not in block
-    assert all("frame-ancestors 'none'" in policy for policy in policies if "connect-src 'self'" not in policy or "font-src" in policy)
+    bundles = {policy for policy in evaluating if "frame-ancestors" not in policy}
+    assert len(bundles) == 1
+    assert all("frame-ancestors 'none'" in policy for policy in policies - bundles)
 
 
 def test_dicom_is_closed_unless_networks_are_named():
@@ -195,7 +226,7 @@ def test_no_query_strings_in_the_audit_log():
 
 
 def test_no_secret_is_rendered():
-    for name in ("nginx.conf", "lightbox.conf", "lightbox-gateway", "lightbox-gateway.conf"):
+    for name in ("nginx.conf", "lightbox.conf", "lightbox-gateway"):
         assert "not a secret" not in render(name)
 
 
@@ -207,8 +238,18 @@ def map_rules(conf: str, variable: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("uri", "refused"),
-    [("/pacs/../x", True), ("/pacs//x", True), ("/pacs/%2e%2e/x", True), ("/pacs/./x", True), ("/pacs\\x", True), ("/%70acs/", True),
-     ("http://x/", True), ("/pacs/dicom-web/studies?x=%2A/../", False), ("/pacs/dicom-web/studies/1.2.3/series", False), ("/", False)],
+    [
+        ("/pacs/../x", True),
+        ("/pacs//x", True),
+        ("/pacs/%2e%2e/x", True),
+        ("/pacs/./x", True),
+        ("/pacs\\x", True),
+        ("/%70acs/", True),
+        ("http://x/", True),
+        ("/pacs/dicom-web/studies?x=%2A/../", False),
+        ("/pacs/dicom-web/studies/1.2.3/series", False),
+        ("/", False),
+    ],
 )
 def test_path_tricks(uri, refused):
     assert any(re.search(rule, uri) for rule in map_rules(render("nginx.conf"), "lightbox_trick")) is refused
@@ -216,12 +257,26 @@ def test_path_tricks(uri, refused):
 
 @pytest.mark.parametrize(
     ("request_line", "refused"),
-    [("POST /pacs/tools/reset", True), ("GET /pacs/tools/reset/", True), ("POST /pacs/tools/shutdown?x", True),
-     ("POST /pacs/tools/execute-script", True), ("PUT /pacs/modalities/x", True), ("POST /pacs/modalities/x?_method=PUT", True),
-     ("DELETE /pacs/peers/x/", True), ("PUT /pacs/dicom-web/servers/x", True), ("POST /pacs/instances/x/export", True),
-     ("PROPFIND /pacs/webdav/by-dates", True), ("PUT /pacs/tools/log-level-http", True), ("GET /pacs/pacs/dicom-web/studies", True),
-     ("POST /pacs/tools/find", False), ("POST /pacs/modalities/x/echo", False), ("GET /pacs/modalities/x", False),
-     ("POST /pacs/dicom-web/studies", False), ("POST /pacs/instances", False), ("GET /pacs/tools/log-level", False)],
+    [
+        ("POST /pacs/tools/reset", True),
+        ("GET /pacs/tools/reset/", True),
+        ("POST /pacs/tools/shutdown?x", True),
+        ("POST /pacs/tools/execute-script", True),
+        ("PUT /pacs/modalities/x", True),
+        ("POST /pacs/modalities/x?_method=PUT", True),
+        ("DELETE /pacs/peers/x/", True),
+        ("PUT /pacs/dicom-web/servers/x", True),
+        ("POST /pacs/instances/x/export", True),
+        ("PROPFIND /pacs/webdav/by-dates", True),
+        ("PUT /pacs/tools/log-level-http", True),
+        ("GET /pacs/pacs/dicom-web/studies", True),
+        ("POST /pacs/tools/find", False),
+        ("POST /pacs/modalities/x/echo", False),
+        ("GET /pacs/modalities/x", False),
+        ("POST /pacs/dicom-web/studies", False),
+        ("POST /pacs/instances", False),
+        ("GET /pacs/tools/log-level", False),
+    ],
 )
 def test_refused_routes(request_line, refused):
     assert any(re.search(rule, request_line) for rule in map_rules(render("nginx.conf"), "lightbox_refused")) is refused
@@ -285,7 +340,9 @@ def test_findings_come_together():
 
 def hash_logins(tmp_path: pathlib.Path, logins: str) -> str:
     present = tmp_path / "htpasswd"
-    result = subprocess.run(["perl", ROLE / "files/htpasswd.pl", present], input=logins, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        ["perl", ROLE / "files/htpasswd.pl", present], input=logins, capture_output=True, text=True, check=True
+    )
     present.write_text(result.stdout)
     return result.stdout
 
@@ -301,14 +358,16 @@ def test_hashes_stay_while_passwords_do(tmp_path):
     assert hash_logins(tmp_path, "") == ""
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/net/tcp").exists() or not shutil.which("perl"), reason="needs Linux and perl")
+@pytest.mark.skipif(
+    not pathlib.Path("/proc/net/tcp").exists() or not shutil.which("perl"), reason="needs Linux and perl"
+)
 def test_probe_names_who_listens(tmp_path):
-    import socket
-
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        result = subprocess.run(["perl", ROLE / "files/probe.pl", str(port)], capture_output=True, text=True, check=True)
+        result = subprocess.run(
+            ["perl", ROLE / "files/probe.pl", str(port)], capture_output=True, text=True, check=True
+        )
     program = pathlib.Path("/proc/self/comm").read_text().strip()
     assert f"port {port} {program}" in result.stdout.splitlines()
