@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, P
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
-SECRETS = ROOT / "inventories" / "lab" / "secrets"
+SECRETS = ROOT / "inventories" / "lab" / ".secrets"
 
 DEFAULT_URL = "https://localhost:8443"
 DEFAULT_CA = SECRETS / "ca" / "ca.pem"
@@ -223,15 +223,17 @@ def wait_for(what: str, look: Callable[[], T | bool | None], page: Page, timeout
         page.wait_for_timeout(100)
 
 
-def wait_drawn(page: Page, number: int = 0, timeout: float = 60.0) -> Drawn:
-    """Wait until a canvas shows an image that has come to rest."""
+def wait_drawn(page: Page, number: int = 0, timeout: float = 60.0, unlike: Drawn | None = None) -> Drawn:
+    """Wait until a canvas shows an image that has come to rest; one ``unlike`` the image before, when that is given:
+    the viewer writes the number of the new image a moment before it draws it."""
     last: list[Drawn | None] = [None]
 
     def look() -> Drawn | None:
         now = canvas(page, number)
         same = now is not None and last[0] is not None and now.checksum == last[0].checksum
+        new = now is not None and (unlike is None or now.checksum != unlike.checksum)
         last[0] = now
-        return now if now and same and now.is_image else None
+        return now if now and same and new and now.is_image else None
 
     return wait_for(f"an image on canvas {number}", look, page, timeout)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.e2e import browser as viewer
 from tests.samples.load import DicomWeb, send_by_stow, show_nothing
@@ -94,6 +94,7 @@ def home(site: viewer.Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser(home: Path) -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)  # software rendering on a busy machine takes its time
     with sync_playwright() as playwright:
         chromium = viewer.launch(playwright, home)
         yield chromium

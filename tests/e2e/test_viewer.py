@@ -30,12 +30,13 @@ def position(page: Page) -> int:
 
 
 def go_to(page: Page, number: int) -> viewer.Drawn:
-    """Turn the wheel until image ``number`` is shown."""
+    """Turn the wheel until image ``number`` is shown, which is not the one that is shown now."""
+    before = viewer.canvas(page)
     page.locator("canvas.cornerstone-canvas").first.hover()
     for attempt in range(400):
         here = position(page)
         if here == number:
-            return viewer.wait_drawn(page)
+            return viewer.wait_drawn(page, unlike=before)
         page.mouse.wheel(0, 100 if here < number else -100)
         page.wait_for_timeout(30 if attempt < 200 else 200)
     raise AssertionError(f"image {number} was not reached")
@@ -71,17 +72,15 @@ def test_ct_from_the_list_and_scroll(page: Page, watch: viewer.Watch, site: view
     page.locator("canvas.cornerstone-canvas").hover()
     page.mouse.wheel(0, 100)
     viewer.wait_for("the next image after a turn of the wheel", lambda: position(page) == 2, page, 20)
-    second = viewer.wait_drawn(page)
-    assert second.checksum != first.checksum
+    second = viewer.wait_drawn(page, unlike=first)
 
     page.keyboard.press("ArrowDown")
     viewer.wait_for("the next image after a key", lambda: position(page) == 3, page, 20)
-    third = viewer.wait_drawn(page)
-    assert third.checksum not in (first.checksum, second.checksum)
+    third = viewer.wait_drawn(page, unlike=second)
+    assert third.checksum != first.checksum
 
     heart = go_to(page, 62)
     check(heart)
-    assert heart.checksum != third.checksum
     viewer.wait_for(
         "all images loaded ahead",
         lambda: sum("/frames/" in url and sample.study_uid in url for url in set(watch.requests)) >= sample.count,
@@ -98,7 +97,6 @@ def test_image(page: Page, site: viewer.Site, artifacts: Path, key: str) -> None
     check(first)
     middle = go_to(page, sample.count // 2)
     check(middle)
-    assert middle.checksum != first.checksum
     page.screenshot(path=artifacts / f"{key}.png")
 
 
