@@ -1,0 +1,201 @@
+"""The archive under faults: killed in the middle of an upload, killed as a process, killed as a whole server."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import subprocess
+import threading
+import time
+
+import pydicom
+import pytest
+import requests
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from conftest import INVENTORY, address, lab_hosts, run_playbook
+
+testinfra_hosts = [address("whole")]
+WEB = "https://localhost:8444"
+PACS = f"{WEB}/pacs"
+
+
+@pytest.fixture(scope="module")
+def web() -> requests.Session:
+    session = requests.Session()
+    session.auth = ("admin", (INVENTORY / ".secrets/web_password").read_text().strip())
+    session.verify = str(INVENTORY / ".secrets/ca/ca.pem")
+    return session
+
+
+def new_uid() -> str:
+    return f"2.25.{secrets.randbits(120)}"
+
+
+def instance(study: str, series: str, number: int, side: int = 512) -> tuple[str, bytes]:
+    """A secondary capture of random pixels: its SOP Instance UID, and the file."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = new_uid()
+    data = Dataset()
+    data.file_meta = meta
+    data.PatientID, data.PatientName = "LIGHTBOX-FAULT", "Fault^Test"
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality, data.InstanceNumber = "OT", number
+    data.Rows = data.Columns = side
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit = 15
+    data.PixelData = secrets.token_bytes(side * side * 2)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, data, enforce_file_format=True)
+    return data.SOPInstanceUID, file.getvalue()
+
+
+def stow(web: requests.Session, files: list[bytes]) -> requests.Response:
+    boundary = secrets.token_hex(16)
+    body = b"".join(
+        f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + file + b"\r\n" for file in files
+    )
+    return web.post(
+        f"{PACS}/dicom-web/studies",
+        data=body + f"--{boundary}--\r\n".encode(),
+        headers={
+            "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+            "Accept": "application/dicom+json",
+        },
+        timeout=60,
+    )
+
+
+def wait_until_ready(web: requests.Session, seconds: float = 120) -> float:
+    start = time.monotonic()
+    while True:
+        try:
+            if web.get(f"{PACS}/changes?last", timeout=5).status_code == 200:
+                return time.monotonic() - start
+        except requests.RequestException:
+            pass
+        assert time.monotonic() - start < seconds, "the archive did not come back"
+        time.sleep(0.3)
+
+
+def stored(web: requests.Session, study: str) -> dict[str, bytes]:
+    """What the archive has of a study: SOP Instance UID → file."""
+    found = web.post(
+        f"{PACS}/tools/find",
+        json={"Level": "Instance", "Query": {"StudyInstanceUID": study}, "Expand": True},
+        timeout=30,
+    ).json()
+    return {
+        one["MainDicomTags"]["SOPInstanceUID"]: web.get(f"{PACS}/instances/{one['ID']}/file", timeout=30).content
+        for one in found
+    }
+
+
+
+def fail_archive(host) -> None:
+    """End the archive's process as a fault would (`docker kill` would count as a stop by hand)."""
+    with host.sudo():
+        host.check_output("kill -9 $(docker inspect --format '{{.State.Pid}}' lightbox-orthanc)")
+
+
+def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
+    study, series = new_uid(), new_uid()
+    batches = [[instance(study, series, batch * 4 + number) for number in range(4)] for batch in range(40)]
+    acknowledged: set[str] = set()
+    refused = 0
+    lock = threading.Lock()
+    started = threading.Event()
+
+    def upload(part: list) -> None:
+        nonlocal refused
+        for batch in part:
+            try:
+                answer = stow(web, [file for _uid, file in batch])
+            except requests.RequestException:
+                answer = None
+            with lock:
+                if answer is not None and answer.status_code == 200 and "00081198" not in answer.json():
+                    acknowledged.update(uid for uid, _file in batch)
+                else:
+                    refused += 1
+            started.set()
+
+    threads = [threading.Thread(target=upload, args=(batches[first::3],)) for first in range(3)]
+    for thread in threads:
+        thread.start()
+    assert started.wait(60)
+    fail_archive(host)
+    for thread in threads:
+        thread.join(120)
+    wait_until_ready(web)
+
+    sent = {uid: file for batch in batches for uid, file in batch}
+    kept = stored(web, study)
+    assert refused > 0, "no client noticed that the archive was killed"
+    assert acknowledged <= set(kept), "an image that was acknowledged is lost"
+    for uid, file in kept.items():
+        assert pydicom.dcmread(io.BytesIO(file)).PixelData == pydicom.dcmread(io.BytesIO(sent[uid])).PixelData
+
+    # The clients send again: the study is whole then, with nothing twice.
+    for batch in batches:
+        assert stow(web, [file for _uid, file in batch]).status_code == 200
+    assert set(stored(web, study)) == set(sent)
+
+    # Nothing half-stored stays on the disk: every file there belongs to an attachment that the index knows.
+    with host.sudo():
+        files = int(host.check_output(f"find /var/lib/lightbox/orthanc -mindepth 3 -type f -size +400k | wc -l"))
+    known = web.get(f"{PACS}/statistics", timeout=30).json()["CountInstances"]
+    lost = web.post(f"{PACS}/tools/find", json={"Level": "Study", "Query": {"StudyInstanceUID": study}}, timeout=30).json()
+    for orthanc_id in lost:
+        assert web.delete(f"{PACS}/studies/{orthanc_id}", timeout=60).status_code == 200
+    assert files <= known + 6, f"{files} files for {known} images: at most one per interrupted upload may be left"
+
+
+def test_server_killed_and_started_returns_by_itself(host, web):
+    study, series = new_uid(), new_uid()
+    uid, file = instance(study, series, 1)
+    assert stow(web, [file]).status_code == 200
+    for command in (["kill", "--signal", "KILL"], ["start"]):
+        subprocess.run(["docker", *command, "lightbox-whole"], check=True, capture_output=True)
+    wait_until_ready(web)
+    assert stored(web, study)[uid]
+    with host.sudo():
+        state = json.loads(host.check_output("docker inspect --format '{{json .State}}' lightbox-orthanc"))
+    assert state["Running"] is True
+    for orthanc_id in web.post(
+        f"{PACS}/tools/find", json={"Level": "Study", "Query": {"StudyInstanceUID": study}}, timeout=30
+    ).json():
+        web.delete(f"{PACS}/studies/{orthanc_id}", timeout=30)
+
+
+def test_everything_is_proved_after_the_faults():
+    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert " 0 failed" in run.stdout
+
+
+def test_verify_fails_when_something_is_broken(host):
+    with host.sudo():
+        host.check_output("systemctl stop nginx")
+    try:
+        run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
+        assert run.returncode == 2
+        assert "systemctl status nginx" in run.stdout
+    finally:
+        with host.sudo():
+            host.check_output("systemctl start nginx")
+
+
+def test_engine_restart_leaves_the_archive_running(host, web):
+    with host.sudo():
+        before = host.check_output("docker inspect --format '{{.State.StartedAt}}' lightbox-orthanc")
+        host.check_output("systemctl restart docker")
+        assert host.check_output("docker inspect --format '{{.State.StartedAt}}' lightbox-orthanc") == before
+    assert wait_until_ready(web) < 60
+    assert lab_hosts()["whole"]["pacs_name"]
