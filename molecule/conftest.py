@@ -1,4 +1,4 @@
-"""What the tests of every scenario share: the inventory, playbook runs, and the journal of a server whose test failed."""
+"""What the tests of every scenario share: the inventory, playbook runs, the journal of a server whose test failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ os.environ.setdefault("ANSIBLE_CONFIG", str(PROJECT / "ansible.cfg"))
 os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(PROJECT / ".collections"))
 
 
-
 def lab_hosts() -> dict[str, dict]:
     """The scenario's servers with what its inventory says of them."""
     groups = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
@@ -38,7 +37,9 @@ def server(name: str):
 Playbook = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_playbook(*arguments: str | os.PathLike[str], timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_playbook(
+    *arguments: str | os.PathLike[str], timeout: float = 900, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run ansible-playbook from the project's root and return what it said; the caller judges its exit code."""
     return subprocess.run(
         ["ansible-playbook", *map(str, arguments)],

@@ -11,7 +11,8 @@ author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Returns the first line of the file O(directory)/O(_terms). The file may be encrypted with C(ansible-vault).
   - A missing file is created with a new random secret, so that the next run returns the same.
-  - A secret has letters and digits only and starts with a letter, so that no parser on its way (URI, shell, JSON, YAML) can bend it.
+  - A secret has letters and digits only and starts with a letter, so that no parser on its way
+    (URI, shell, JSON, YAML) can bend it.
   - The directory gets mode C(0700) and a C(.gitignore) that keeps all of it out of git, a new file C(0600).
   - A file that others can read is refused.
 options:
@@ -70,7 +71,10 @@ def create_once(path: str, content: str) -> None:
     """Write a file that is there whole or not at all; when another run was faster, its file stays."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    with contextlib.suppress(FileExistsError), open(os.path.join(directory, ".gitignore"), "x", encoding="ascii") as stream:
+    with (
+        contextlib.suppress(FileExistsError),
+        open(os.path.join(directory, ".gitignore"), "x", encoding="ascii") as stream,
+    ):
         stream.write("*\n")
     handle, draft = tempfile.mkstemp(dir=directory)  # mode 0600
     try:
@@ -104,5 +108,7 @@ class LookupModule(LookupBase):
             raise AnsibleError(f"secret: {path} can be read by others. Run: chmod 600 '{path}'")
         lines = self._loader.get_text_file_contents(path).splitlines()
         if not lines or not lines[0]:
-            raise AnsibleError(f"secret: {path} is empty. Put the secret into its first line, or delete the file for a new one.")
+            raise AnsibleError(
+                f"secret: {path} is empty. Put the secret into its first line, or delete the file for a new one."
+            )
         return lines[0]

@@ -40,12 +40,21 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"ansible_facts": facts("Debian", "12")}, "Set docker_engine_source to docker"),
     ({"ansible_facts": facts("Rocky", "9")}, "Use a server with Debian 12, Debian 13 or Ubuntu 24.04"),
     ({"__docker_engine_markers": found("docker-ce.list")}, "Set docker_engine_source to docker"),
-    ({"docker_engine_source": "docker", "__docker_engine_markers": found("docker.io.list")}, "Set docker_engine_source to distribution"),
+    (
+        {"docker_engine_source": "docker", "__docker_engine_markers": found("docker.io.list")},
+        "Set docker_engine_source to distribution",
+    ),
     ({"__docker_engine_markers": found("podman-docker.list")}, "apt-get remove podman-docker"),
     ({"__docker_engine_markers": {"files": [{"path": "/snap/docker"}]}}, "snap remove docker"),
-    ({"docker_engine_repository_key_fingerprint": "9DC8 5822"}, "docker_engine_repository_key_fingerprint is '9DC8 5822'"),
+    (
+        {"docker_engine_repository_key_fingerprint": "9DC8 5822"},
+        "docker_engine_repository_key_fingerprint is '9DC8 5822'",
+    ),
     ({"docker_engine_repository_url": "http://mirror.example.org"}, "docker_engine_repository_url is"),
-    ({"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}}, "docker_engine_configuration.hosts opens a TCP socket"),
+    (
+        {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
+        "docker_engine_configuration.hosts opens a TCP socket",
+    ),
 ]
 
 
@@ -57,7 +66,9 @@ def test_bad_values_are_refused_with_the_remedy(answers, message):
 
 
 def test_logs_are_limited_and_containers_outlive_the_engine():
-    assert ROLE.value("__docker_engine_daemon", docker_engine_configuration={"log-opts": {"max-size": "1m"}, "debug": True}) == {
+    assert ROLE.value(
+        "__docker_engine_daemon", docker_engine_configuration={"log-opts": {"max-size": "1m"}, "debug": True}
+    ) == {
         "debug": True,
         "live-restore": True,
         "log-driver": "json-file",

@@ -58,10 +58,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_http_port": 65536}, "orthanc_http_port is 65536"),
     ({"orthanc_dicom_port": -1}, "orthanc_dicom_port is -1"),
     ({"orthanc_dicom_port": 8042}, "orthanc_http_port and orthanc_dicom_port are both 8042"),
-    ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}}, "Set orthanc_http_port to a free port"),
-    ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 14242"]}}, "Set orthanc_dicom_port to a free port"),
+    (
+        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}},
+        "Set orthanc_http_port to a free port",
+    ),
+    (
+        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 14242"]}},
+        "Set orthanc_dicom_port to a free port",
+    ),
     ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner www-data"]}}, "Set orthanc_uid to a free number"),
-    ({"__orthanc_probe": {"stdout_lines": ["free 4999999999", "owner "]}}, "Set orthanc_storage_directory to a larger disk"),
+    (
+        {"__orthanc_probe": {"stdout_lines": ["free 4999999999", "owner "]}},
+        "Set orthanc_storage_directory to a larger disk",
+    ),
     ({"orthanc_http_address": "localhost"}, "orthanc_http_address is 'localhost'"),
     ({"orthanc_aet": "SEVENTEEN_LETTERS"}, "orthanc_aet is 'SEVENTEEN_LETTERS' (17 characters)"),
     ({"orthanc_aet": ""}, "orthanc_aet is ''"),
@@ -75,8 +84,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_storage_directory": "/srv/with space"}, "orthanc_storage_directory is '/srv/with space'"),
     ({"orthanc_storage_directory": "/srv/../etc"}, "without '..'"),
     ({"orthanc_storage_directory": "/var/lib/"}, "a directory of the system would change its owner"),
-    ({"orthanc_storage_directory": "/opt/lightbox/orthanc/images"}, "Set orthanc_storage_directory to a path outside orthanc_directory"),
-    ({"orthanc_directory": "/var/lib/lightbox/orthanc/x"}, "Set orthanc_storage_directory to a path outside orthanc_directory"),
+    (
+        {"orthanc_storage_directory": "/opt/lightbox/orthanc/images"},
+        "Set orthanc_storage_directory to a path outside orthanc_directory",
+    ),
+    (
+        {"orthanc_directory": "/var/lib/lightbox/orthanc/x"},
+        "Set orthanc_storage_directory to a path outside orthanc_directory",
+    ),
     ({"orthanc_uid": 0}, "orthanc_uid is 0"),
     ({"orthanc_memory_mb": -1}, "orthanc_memory_mb is -1"),
     ({"orthanc_start_seconds": 0}, "orthanc_start_seconds is 0"),
@@ -99,7 +114,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_configuration": {"AuthenticationEnabled": False}}, "orthanc_configuration sets AuthenticationEnabled"),
     ({"orthanc_image": "orthancteam/orthanc"}, "orthanc_image is 'orthancteam/orthanc'"),
     ({"orthanc_image": "orthancteam/orthanc:latest"}, "never latest"),
-    ({"orthanc_image_archive": "/missing", "__orthanc_archive_file": {"stat": {"exists": False}}}, "is no file on the controller"),
+    (
+        {"orthanc_image_archive": "/missing", "__orthanc_archive_file": {"stat": {"exists": False}}},
+        "is no file on the controller",
+    ),
 ]
 
 
@@ -139,10 +157,15 @@ def test_safe_defaults(flavor):
         "WebDavEnabled": False,
     }
     assert {name: rendered[name] for name in expected} == expected
-    assert rendered["DicomWeb"] | {"StudiesMetadata": "Full", "EnableMetadataCache": True, "Enable": True} == rendered["DicomWeb"]
+    assert (
+        rendered["DicomWeb"] | {"StudiesMetadata": "Full", "EnableMetadataCache": True, "Enable": True}
+        == rendered["DicomWeb"]
+    )
     assert "Host" not in rendered["DicomWeb"]
     assert "RegisteredUsers" not in rendered
-    assert all(plugin.startswith("/usr/share/orthanc/plugins") and plugin.endswith(".so") for plugin in rendered["Plugins"])
+    assert all(
+        plugin.startswith("/usr/share/orthanc/plugins") and plugin.endswith(".so") for plugin in rendered["Plugins"]
+    )
 
 
 def test_users_stand_in_a_file_of_their_own():
@@ -150,7 +173,9 @@ def test_users_stand_in_a_file_of_their_own():
 
 
 def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
-    rendered = configuration(orthanc_configuration={"StableAge": 7, "DicomWeb": {"SeriesMetadata": "MainDicomTags", "Root": "/other/"}})
+    rendered = configuration(
+        orthanc_configuration={"StableAge": 7, "DicomWeb": {"SeriesMetadata": "MainDicomTags", "Root": "/other/"}}
+    )
     assert rendered["StableAge"] == 7
     assert rendered["DicomWeb"]["SeriesMetadata"] == "MainDicomTags"
     assert rendered["DicomWeb"]["StudiesMetadata"] == "Full"
@@ -158,8 +183,13 @@ def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
 
 
 def test_modalities():
-    rendered = configuration(orthanc_modalities=[CT1, {**CT1, "name": "ws", "allow": ["find"], "port": "4242"}])["DicomModalities"]
-    assert rendered["ct1"] | {"AET": "CT1", "Port": 104, "AllowStore": True, "AllowEcho": True, "AllowFind": False} == rendered["ct1"]
+    rendered = configuration(orthanc_modalities=[CT1, {**CT1, "name": "ws", "allow": ["find"], "port": "4242"}])[
+        "DicomModalities"
+    ]
+    assert (
+        rendered["ct1"] | {"AET": "CT1", "Port": 104, "AllowStore": True, "AllowEcho": True, "AllowFind": False}
+        == rendered["ct1"]
+    )
     assert rendered["ws"] | {"Port": 4242, "AllowStore": False, "AllowFind": True, "AllowMove": False} == rendered["ws"]
 
 
@@ -179,7 +209,9 @@ def test_container_is_hardened():
 
 def test_a_new_container_is_made_when_anything_that_it_reads_changed():
     def label(**answers: Any) -> str:
-        return yaml.safe_load(ROLE.render("compose.yml", **answers))["services"]["orthanc"]["labels"]["lightbox.configuration"]
+        return yaml.safe_load(ROLE.render("compose.yml", **answers))["services"]["orthanc"]["labels"][
+            "lightbox.configuration"
+        ]
 
     labels = [
         label(),

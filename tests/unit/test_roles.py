@@ -1,4 +1,4 @@
-"""Every role keeps the grammar of the house: arguments documented once, defaults that agree, tasks named and prefixed."""
+"""Every role keeps the grammar of the house: arguments documented once, defaults that agree, tasks named, prefixed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def commented_defaults(role: str) -> set[str]:
 
 
 def task_files(role: str):
-    return sorted((PROJECT / "roles" / role / "tasks").glob("*.yml")) + sorted((PROJECT / "roles" / role).glob("handlers/*.yml"))
+    return sorted((PROJECT / "roles" / role / "tasks").glob("*.yml")) + sorted(
+        (PROJECT / "roles" / role).glob("handlers/*.yml")
+    )
 
 
 def tasks_in(file) -> list[dict]:
@@ -54,8 +56,12 @@ def test_no_role_reads_another_roles_variable(role):
     others = "|".join(other for other in ROLES if other != role)
     pattern = re.compile(rf"\b(?:__)?(?:{others})_(?=[a-z])[a-z_]+")
     own = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    files = [file for part in ("tasks", "handlers", "vars", "templates", "defaults")
-             for file in (PROJECT / "roles" / role / part).glob("*") if file.is_file()]
+    files = [
+        file
+        for part in ("tasks", "handlers", "vars", "templates", "defaults")
+        for file in (PROJECT / "roles" / role / part).glob("*")
+        if file.is_file()
+    ]
     found = {match for file in files for match in pattern.findall(re.sub(r"(?m)#.*$", "", file.read_text()))}
     allowed = {"verify_full", "verify_host"}  # values of libpq and of ansible.posix.synchronize
     assert {name for name in found if name not in own} - allowed == set()

@@ -10,7 +10,6 @@ import subprocess
 import time
 
 import pytest
-
 from conftest import INVENTORY, PROJECT, address, server
 
 testinfra_hosts = [address("spare")]
@@ -93,7 +92,11 @@ def secrets() -> dict[str, str]:
     directory = INVENTORY / ".secrets"
     found = {}
     for path in directory.rglob("*"):
-        if not path.is_file() or path.suffix == ".pem" and "PRIVATE" not in path.read_text() or path.name == ".gitignore":
+        if (
+            not path.is_file()
+            or (path.suffix == ".pem" and "PRIVATE" not in path.read_text())
+            or path.name == ".gitignore"
+        ):
             continue
         text = path.read_text().strip()
         if "PRIVATE KEY" in text:
@@ -121,7 +124,9 @@ def test_no_secret_is_readable_for_everyone_on_the_server(logs, host):
     with host.sudo():
         for name in ("web_password", "archive_password"):
             secret = (INVENTORY / ".secrets" / name).read_text().strip()
-            readable = host.run(f"grep -rlF --exclude-dir=proc {secret} /etc /opt /var/lib/lightbox /var/log /run 2>/dev/null")
+            readable = host.run(
+                f"grep -rlF --exclude-dir=proc {secret} /etc /opt /var/lib/lightbox /var/log /run 2>/dev/null"
+            )
             for path in readable.stdout.split():
                 assert host.file(path).mode & 0o007 == 0, f"{path} shows {name} to everyone"
 

@@ -12,10 +12,9 @@ import time
 import pydicom
 import pytest
 import requests
+from conftest import INVENTORY, address, lab_hosts, run_playbook
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
-
-from conftest import INVENTORY, address, lab_hosts, run_playbook
 
 testinfra_hosts = [address("whole")]
 WEB = "https://localhost:8444"
@@ -97,7 +96,6 @@ def stored(web: requests.Session, study: str) -> dict[str, bytes]:
     }
 
 
-
 def fail_archive(host) -> None:
     """End the archive's process as a fault would (`docker kill` would count as a stop by hand)."""
     with host.sudo():
@@ -149,9 +147,11 @@ def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
 
     # Nothing half-stored stays on the disk: every file there belongs to an attachment that the index knows.
     with host.sudo():
-        files = int(host.check_output(f"find /var/lib/lightbox/orthanc -mindepth 3 -type f -size +400k | wc -l"))
+        files = int(host.check_output("find /var/lib/lightbox/orthanc -mindepth 3 -type f -size +400k | wc -l"))
     known = web.get(f"{PACS}/statistics", timeout=30).json()["CountInstances"]
-    lost = web.post(f"{PACS}/tools/find", json={"Level": "Study", "Query": {"StudyInstanceUID": study}}, timeout=30).json()
+    lost = web.post(
+        f"{PACS}/tools/find", json={"Level": "Study", "Query": {"StudyInstanceUID": study}}, timeout=30
+    ).json()
     for orthanc_id in lost:
         assert web.delete(f"{PACS}/studies/{orthanc_id}", timeout=60).status_code == 200
     assert files <= known + 6, f"{files} files for {known} images: at most one per interrupted upload may be left"

@@ -1,4 +1,4 @@
-"""Bad input is refused before anything changes: every case is a host of one run against a bare server, with one wrong value each."""
+"""Bad input is refused before anything changes: each case is a host of one run, with one wrong value."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import re
 
 import pytest
 import yaml
+from conftest import INVENTORY, lab_hosts, run_playbook, server
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-
-from conftest import INVENTORY, lab_hosts, run_playbook, server
 
 NAME = "spare.lightbox.test"
 MODALITY = {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}
@@ -42,21 +41,37 @@ CASES: dict[str, tuple[dict, str, str]] = {
         "orthanc_storage_directory",
         "outside orthanc_directory",
     ),
-    "storage-is-the-system": ({"orthanc_storage_directory": "/etc"}, "orthanc_storage_directory", "directory of its own"),
+    "storage-is-the-system": (
+        {"orthanc_storage_directory": "/etc"},
+        "orthanc_storage_directory",
+        "directory of its own",
+    ),
     "storage-relative": ({"orthanc_storage_directory": "images"}, "orthanc_storage_directory", "absolute"),
     "no-space-left": ({"orthanc_storage_free_min_gb": 1000000}, "orthanc_storage_directory", "larger disk"),
     "uid-taken": ({"orthanc_uid": 33}, "orthanc_uid", "to a free number"),
     "uid-root": ({"orthanc_uid": 0}, "orthanc_uid", "never runs as root"),
     "image-unpinned": ({"orthanc_image": "orthancteam/orthanc:latest"}, "orthanc_image", "fixed tag or digest"),
     "image-file-missing": ({"orthanc_image_archive": "/missing.tar.gz"}, "orthanc_image_archive", "docker"),
-    "password-with-line-break": ({"pacs_archive_password": "first line\nsecond line"}, "orthanc_users", "Set it to one line"),
+    "password-with-line-break": (
+        {"pacs_archive_password": "first line\nsecond line"},
+        "orthanc_users",
+        "Set it to one line",
+    ),
     "web-password-with-line-break": ({"pacs_web_password": "first line\nsecond line"}, "gateway_users", "line break"),
     "password-known": ({"pacs_archive_password": "change-this-now"}, "orthanc_users", "Set a longer one"),
-    "no-login-to-the-archive": ({"orthanc_configuration": {"AuthenticationEnabled": False}}, "AuthenticationEnabled", "Take it out"),
+    "no-login-to-the-archive": (
+        {"orthanc_configuration": {"AuthenticationEnabled": False}},
+        "AuthenticationEnabled",
+        "Take it out",
+    ),
     "modality-twice": ({"pacs_modalities": [MODALITY, MODALITY]}, "orthanc_modalities", "each name once"),
     "modality-without-aet": ({"pacs_modalities": [{"name": "ct1", "host": "192.0.2.7"}]}, "aet", "required"),
     "key-missing": ({**PROVIDED, "certificates_provided_key": "/missing.key"}, "certificates_provided_key", "Set"),
-    "key-of-another": ({**PROVIDED, "certificates_provided_key": "{certificates}/other.key"}, "certificates_provided_key", "Set"),
+    "key-of-another": (
+        {**PROVIDED, "certificates_provided_key": "{certificates}/other.key"},
+        "certificates_provided_key",
+        "Set",
+    ),
     "certificate-expired": (
         {**PROVIDED, "certificates_provided_certificate": "{certificates}/expired.pem"},
         "certificates_provided_certificate",
@@ -84,14 +99,18 @@ CASES: dict[str, tuple[dict, str, str]] = {
     "viewer-path-without-slash": ({"ohif_base_path": "/ohif"}, "ohif_base_path", "/ohif/"),
     "dicom-network-malformed": ({"pacs_dicom_networks": ["10.0.0.0/33"]}, "gateway_dicom_networks", "Set"),
     "dicom-open-to-the-world": ({"pacs_dicom_networks": ["0.0.0.0/0"]}, "gateway_dicom_open_to_world", "Set"),
-    "engine-on-a-tcp-socket": ({"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}}, "docker_engine_configuration", "Take it out"),
+    "engine-on-a-tcp-socket": (
+        {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
+        "docker_engine_configuration",
+        "Take it out",
+    ),
     "engine-source-unknown": ({"docker_engine_source": "snap"}, "docker_engine_source", "distribution, docker"),
 }
 ODD = "unsupported-distribution"
 
 
 def make_certificates(directory: pathlib.Path) -> None:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     day = datetime.timedelta(days=1)
 
     def pair(name: str, dns: str, start: datetime.datetime, end: datetime.datetime) -> None:
@@ -136,14 +155,15 @@ def state(host) -> str:
     with host.sudo():
         return host.check_output(
             "find / -xdev \\( -path /proc -o -path /sys -o -path /run -o -path /dev -o -path /tmp -o -path /var/tmp "
-            "-o -path /var/log -o -path /root/.ansible -o -path /home/admin -o -path /var/lib/systemd -o -path '*/__pycache__' \\) "
+            "-o -path /var/log -o -path /root/.ansible -o -path /home/admin -o -path /var/lib/systemd "
+            "-o -path '*/__pycache__' \\) "
             "-prune -o -printf '%p %m %u %g %s %C@\\n' | sort"
         )
 
 
 @pytest.fixture(scope="module")
 def refusals(tmp_path_factory) -> dict:
-    """Run the playbook once with every case as a host; return host → its failed task, and the servers before and after."""
+    """Run the playbook once, every case a host; return host → its failed task, and the servers before and after."""
     import hashlib
     import io
     import tarfile
@@ -167,11 +187,15 @@ def refusals(tmp_path_factory) -> dict:
     hosts[f"case-{ODD}"] = servers["odd"]
     inventory = directory / "inventory"
     inventory.mkdir()
-    (inventory / "cases.yml").write_text(yaml.safe_dump({"lab": {"hosts": hosts}, "pacs": {"hosts": dict.fromkeys(hosts)}}))
+    (inventory / "cases.yml").write_text(
+        yaml.safe_dump({"lab": {"hosts": hosts}, "pacs": {"hosts": dict.fromkeys(hosts)}})
+    )
 
     bare, odd = server("spare"), server("odd")
     with odd.sudo():
-        odd.check_output("sed -i 's/^VERSION_ID=.*/VERSION_ID=\"11\"/; s/(trixie)/(bullseye)/; s/trixie/bullseye/' /etc/os-release")
+        odd.check_output(
+            "sed -i 's/^VERSION_ID=.*/VERSION_ID=\"11\"/; s/(trixie)/(bullseye)/; s/trixie/bullseye/' /etc/os-release"
+        )
         odd.check_output("echo 11.9 >/etc/debian_version")
     with bare.sudo():
         bare.check_output("systemd-run --unit=occupant python3 -m http.server 9042")
@@ -196,7 +220,14 @@ def refusals(tmp_path_factory) -> dict:
                     failed.setdefault(host, {"task": task["task"]["name"], **result})
                 if result.get("changed") and not result.get("skipped"):
                     changed.append((host, task["task"]["name"]))
-    return {"code": run.returncode, "failed": failed, "changed": changed, "before": before, "after": after, "text": run.stdout}
+    return {
+        "code": run.returncode,
+        "failed": failed,
+        "changed": changed,
+        "before": before,
+        "after": after,
+        "text": run.stdout,
+    }
 
 
 @pytest.mark.parametrize("case", [*CASES, ODD])

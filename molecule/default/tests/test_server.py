@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-
 from conftest import address
 
 testinfra_hosts = [address("whole")]
@@ -68,7 +67,9 @@ def test_archive_is_published_on_loopback_only(host, archive):
 
 
 def test_no_secret_stands_in_the_environment_or_on_a_command_line(host, archive, secrets_directory):
-    text = json.dumps(archive) + host.check_output("cat /opt/lightbox/orthanc/compose.yml") + host.check_output("ps axww")
+    text = (
+        json.dumps(archive) + host.check_output("cat /opt/lightbox/orthanc/compose.yml") + host.check_output("ps axww")
+    )
     for secret in ("web_password", "archive_password"):
         assert (secrets_directory / secret).read_text().strip() not in text
 
@@ -93,7 +94,9 @@ def test_files_belong_to_whom_they_should(host, path, user, group, mode):
 
 def test_secrets_on_the_controller_are_private(secrets_directory):
     assert secrets_directory.stat().st_mode & 0o777 == 0o700
-    private = [path for path in secrets_directory.rglob("*") if path.is_file() and path.suffix not in (".pem", ".gitignore")]
+    private = [
+        path for path in secrets_directory.rglob("*") if path.is_file() and path.suffix not in (".pem", ".gitignore")
+    ]
     assert len(private) >= 3
     assert [path for path in private if path.name != ".gitignore" and path.stat().st_mode & 0o077] == []
     assert (secrets_directory / ".gitignore").read_text() == "*\n"

@@ -4,7 +4,8 @@
 """Tells whether the archive beside it works. Runs inside its container, with nothing but Python.
 
 live   The process answers HTTP at all. Stays true while the database is away: restarting would not help then.
-ready  The archive can serve and take images: it lets its user in, reaches its index, listens for DICOM, can write its storage.
+ready  The archive can serve and take images: it lets its user in, reaches its index, listens for DICOM and can write
+       its storage.
 
 Exit code 0 when true, else 1 with one line that says what is wrong.
 """
@@ -51,7 +52,9 @@ def ready(settings: dict) -> None:
     # /changes reads the index; /system would answer 200 although the database is gone.
     answer = status(settings["HttpPort"], "/changes?last", {"Authorization": f"Basic {token}"})
     if answer != 200:
-        reason = {401: "the archive refuses its own user", 503: "the index cannot be reached"}.get(answer, "the index fails")
+        reason = {401: "the archive refuses its own user", 503: "the index cannot be reached"}.get(
+            answer, "the index fails"
+        )
         raise RuntimeError(f"{reason} (HTTP {answer})")
     if status(settings["HttpPort"], "/changes?last", {}) != 401:
         raise RuntimeError("the archive answers without credentials")
