@@ -196,8 +196,8 @@ def test_provided_pairs(tmp_path: pathlib.Path):
         "no_key": (case(private="none.pem"), key_of_it, "no such file"),
         "no_ca": (case(ca="none.pem"), ca, "no such file"),
     }
-    found = run(tmp_path, {one: variables for one, (variables, _, _) in cases.items()})
-    for one, (_, variable, word) in cases.items():
+    found = run(tmp_path, {one: its_case[0] for one, its_case in cases.items()})
+    for one, (_given, variable, word) in cases.items():
         text = " ".join(found[one])
         assert bool(found[one]) is bool(variable), (one, found[one])
         assert variable in text, (one, found[one])

@@ -14,12 +14,12 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible.plugins.loader import lookup_loader
+from ansible.plugins.loader import init_plugin_loader, lookup_loader
 from ansible.template import Templar, trust_as_template
 
-from tests.unit import rendering  # noqa: F401  makes the collection known to Ansible
 from tests.unit.conftest import PROJECT
 
+init_plugin_loader([str(PROJECT / ".collections")])
 VAULT = [("default", VaultSecret(b"the vault's own password"))]
 
 

@@ -949,7 +949,7 @@ def test_a_real_archive_passes(lab: Lab, tmp_path: Path) -> None:
         "DicomWeb": {"Root": "/pacs/dicom-web/", "EnableWado": True, "WadoRoot": "/pacs/wado"},
     }
     (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
-    pretended, lab.run = lab.run, lambda arguments: real(arguments)  # type: ignore[method-assign]
+    pretended = lab.run
 
     def real(arguments: list[str]) -> tuple[int, str, str]:
         if arguments[0] == "docker" or "11112" in arguments:
@@ -957,6 +957,7 @@ def test_a_real_archive_passes(lab: Lab, tmp_path: Path) -> None:
         ran = subprocess.run([f"/usr/bin/{arguments[0]}", *arguments[1:]], capture_output=True, text=True, check=False)
         return ran.returncode, ran.stdout, ran.stderr
 
+    lab.run = real  # type: ignore[method-assign]
     fake_port, lab.archive_port = lab.archive_port, http_port
     with (tmp_path / "log").open("wb") as log:
         orthanc = subprocess.Popen(["Orthanc", str(tmp_path / "orthanc.json")], stdout=log, stderr=log)
