@@ -1,0 +1,106 @@
+"""The pages: their links lead somewhere, and what they name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.conftest import PROJECT, ROLES, role_file
+
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
+ROLE_VARIABLE = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROLES)})_[a-z0-9_]+(?![\w/-])")
+ANSWER = re.compile(r"(?<![\w./-])pacs_[a-z0-9_]+(?![\w/-])")
+FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
+
+
+@pytest.fixture(params=PAGES, ids=NAMES)
+def page(request) -> Path:
+    return request.param
+
+
+def arguments() -> set[str]:
+    """Every argument of every role."""
+    return {
+        name
+        for role in ROLES
+        for name in role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    }
+
+
+def answers() -> set[str]:
+    """Every `pacs_…` that the wiring or an inventory gives, commented out or not, or that a play reads."""
+    files = [*PROJECT.glob("playbooks/**/*.yml"), *PROJECT.glob("inventories/*/**/*.yml")]
+    return {name for file in files for name in ANSWER.findall(file.read_text())}
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings make: lower case, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ +(.+)$", FENCE.sub("", text), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def unknown(page: Path, pattern: re.Pattern[str], known: set[str], not_variables: set[str]) -> set[str]:
+    # A name that ends with "_" and dots stands for many, for example `pacs_…`.
+    return {name for name in pattern.findall(page.read_text()) if not name.endswith("_")} - known - not_variables
+
+
+def test_links_lead_somewhere(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _hash, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file.read_text())):
+            broken.append(target)
+    assert broken == []
+
+
+def test_roles_variables_exist(page):
+    modules = {file.stem for file in (PROJECT / "plugins").glob("*/*.py")}
+    assert unknown(page, ROLE_VARIABLE, arguments(), modules) == set()
+
+
+def test_answers_exist(page):
+    modules = {file.stem for file in (PROJECT / "plugins").glob("*/*.py")}
+    assert unknown(page, ANSWER, answers(), modules) == set()
+
+
+def test_verbs_exist(page):
+    verbs = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(), re.M))
+    code = re.findall(r"`make ([a-z0-9-]+)", page.read_text())
+    code += [
+        verb for block in FENCE.findall(page.read_text()) for verb in re.findall(r"^make ([a-z0-9-]+)", block, re.M)
+    ]
+    assert set(code) - verbs == set()
+
+
+def test_files_of_the_project_exist(page):
+    """What stands in backquotes and begins with one of the project's rooms is there."""
+    rooms = r"(?:playbooks|roles|plugins|molecule|tests|docs|inventories/(?:lab|onprem)|changelogs|\.config|\.ci)"
+    named = re.findall(rf"`({rooms}/[\w./*-]+)`", page.read_text())
+    assert [path for path in named if ".secrets" not in path and not list(PROJECT.glob(path.rstrip("/")))] == []
+
+
+def test_readme_lists_every_page():
+    readme = (PROJECT / "README.md").read_text()
+    assert [name for name in NAMES[1:] if f"({name})" not in readme] == []
+
+
+def test_readme_lists_every_verb():
+    verbs = set(re.findall(r"^([a-z0-9-]+):.*## ", (PROJECT / "Makefile").read_text(), re.M)) - {"help"}
+    listed = set(re.findall(r"^\| `make ([a-z0-9-]+)` \|", (PROJECT / "README.md").read_text(), re.M))
+    assert listed == verbs
+
+
+def test_examples_are_yaml(page):
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.M | re.S):
+        assert yaml.safe_load(block)
+
+
+def test_figures_are_filled_in(page):
+    assert "MEASURE" not in page.read_text()
