@@ -24,6 +24,7 @@ PACS = f"{WEB}/pacs"
 @pytest.fixture(scope="module")
 def web() -> requests.Session:
     session = requests.Session()
+    session.trust_env = False  # a CA bundle named in the environment would win over the one below
     session.auth = ("admin", (INVENTORY / ".secrets/web_password").read_text().strip())
     session.verify = str(INVENTORY / ".secrets/ca/ca.pem")
     return session

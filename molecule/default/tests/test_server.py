@@ -155,7 +155,7 @@ def test_logs_are_rotated(host):
 
 
 def test_audit_log_says_who_saw_what_and_no_patient(host, playbook):
-    lines = [json.loads(line) for line in host.check_output("cat /var/log/lightbox/gateway/audit.json").splitlines()]
+    lines = [json.loads(line) for line in host.check_output("cat /var/log/lightbox/gateway/audit.log").splitlines()]
     assert lines
     assert any(line.get("user") == "admin" for line in lines)
     assert not any("PatientName" in json.dumps(line) or "?" in json.dumps(line.get("path", "")) for line in lines)
