@@ -123,6 +123,8 @@ class Client:
         self._connection: http.client.HTTPConnection
         if parts.scheme == "https":
             self.context = ssl.create_default_context(cafile=ca_path or None)
+            # Python 3.13 demands a key usage extension of every CA; browsers do not, and many hospitals' CAs have none.
+            self.context.verify_flags &= ~ssl.VERIFY_X509_STRICT
             self._connection = PinnedHTTPSConnection(self.host, self.port, self.address, self.context, timeout)
         else:
             self._connection = PinnedHTTPConnection(self.host, self.port, self.address, timeout)

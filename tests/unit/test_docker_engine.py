@@ -13,11 +13,11 @@ def facts(distribution: str, version: str) -> dict[str, str]:
     return {"distribution": distribution, "distribution_major_version": version}
 
 
-ROLE = Role("docker_engine", ansible_facts=facts("Debian", "13"), __docker_engine_markers={"files": []})
+ROLE = Role("docker_engine", ansible_facts=facts("Debian", "13"), __docker_engine_probe={"stdout_lines": []})
 
 
 def found(*names: str) -> dict[str, Any]:
-    return {"files": [{"path": f"/var/lib/dpkg/info/{name}"} for name in names]}
+    return {"stdout_lines": [f"has {name}" for name in names]}
 
 
 GOOD: list[dict[str, Any]] = [
@@ -25,8 +25,8 @@ GOOD: list[dict[str, Any]] = [
     {"docker_engine_source": "docker"},
     {"docker_engine_source": "docker", "ansible_facts": facts("Debian", "12")},
     {"ansible_facts": facts("Ubuntu", "24")},
-    {"__docker_engine_markers": found("docker.io.list")},
-    {"docker_engine_source": "docker", "__docker_engine_markers": found("docker-ce.list")},
+    {"__docker_engine_probe": found("docker.io")},
+    {"docker_engine_source": "docker", "__docker_engine_probe": found("docker-ce")},
     {"docker_engine_configuration": {"hosts": ["unix:///var/run/docker.sock"]}},
 ]
 
@@ -39,13 +39,13 @@ def test_good_values_have_no_findings(answers):
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"ansible_facts": facts("Debian", "12")}, "Set docker_engine_source to docker"),
     ({"ansible_facts": facts("Rocky", "9")}, "Use a server with Debian 12, Debian 13 or Ubuntu 24.04"),
-    ({"__docker_engine_markers": found("docker-ce.list")}, "Set docker_engine_source to docker"),
+    ({"__docker_engine_probe": found("docker-ce")}, "Set docker_engine_source to docker"),
     (
-        {"docker_engine_source": "docker", "__docker_engine_markers": found("docker.io.list")},
+        {"docker_engine_source": "docker", "__docker_engine_probe": found("docker.io")},
         "Set docker_engine_source to distribution",
     ),
-    ({"__docker_engine_markers": found("podman-docker.list")}, "apt-get remove podman-docker"),
-    ({"__docker_engine_markers": {"files": [{"path": "/snap/docker"}]}}, "snap remove docker"),
+    ({"__docker_engine_probe": found("podman-docker")}, "apt-get remove podman-docker"),
+    ({"__docker_engine_probe": found("docker-snap")}, "snap remove docker"),
     (
         {"docker_engine_repository_key_fingerprint": "9DC8 5822"},
         "docker_engine_repository_key_fingerprint is '9DC8 5822'",

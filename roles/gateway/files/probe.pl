@@ -3,6 +3,8 @@
 #   ours                 nginx runs on the gateway's configuration
 #   conf                 there is some nginx.conf
 #   site NAME            a site other than the distribution's default is enabled
+#   installed            every package in the second argument (comma separated) is installed
+#   running              nginx runs and starts at boot
 #   port NUMBER PROGRAM  one of the ports in the argument (comma separated) is listened on by PROGRAM
 use strict;
 use warnings;
@@ -17,6 +19,12 @@ for my $site (glob('/etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf')) {
     (my $name = $site) =~ s{.*/}{};
     print "site $name\n" if $name ne 'default';
 }
+
+my @packages = split /,/, $ARGV[1];
+my $installed = grep { $_ eq 'installed' } split /\n/, qx(dpkg-query --show --showformat '\${db:Status-Status}\\n' @packages 2>/dev/null);
+print "installed\n" if $installed == @packages;
+my $running = qx(systemctl is-active nginx.service 2>/dev/null; systemctl is-enabled nginx.service 2>/dev/null);
+print "running\n" if $running eq "active\nenabled\n";
 
 my %wanted = map { $_ => 1 } split /,/, $ARGV[0];
 my %port_of;
