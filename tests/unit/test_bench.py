@@ -9,6 +9,7 @@ import io
 import re
 import subprocess
 import tarfile
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -83,7 +84,7 @@ def test_files_for_the_server_are_private():
 
 
 def test_no_password_on_a_command_line(monkeypatch, tmp_path):
-    seen = {}
+    seen: dict[str, Any] = {}
 
     def run(arguments, **options):
         seen.update(arguments=arguments, stdin=options["input"])
