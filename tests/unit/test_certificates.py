@@ -213,6 +213,16 @@ def test_provided_pairs(tmp_path: pathlib.Path):
         ("certificates_names", {"certificates_names": []}, "empty"),
         ("certificates_names", {"certificates_names": ["https://pacs"]}, "https://pacs"),
         ("certificates_names", {"certificates_names": ["192.0.2.256"]}, "192.0.2.256"),
+        ("certificates_names", {"certificates_names": ["192.0.2.07"]}, "192.0.2.07"),
+        ("certificates_names", {"certificates_names": ["2001:db8"]}, "no IPv6"),
+        ("certificates_names", {"certificates_names": ["1::2::3"]}, "no IPv6"),
+        ("certificates_names", {"certificates_names": ["1:2:3:4:5:6:7:8:9"]}, "no IPv6"),
+        (
+            "certificates_names",
+            {"certificates_names": ["2001:DB8:0::7", "::1"]},
+            "Set certificates_names to 2001:db8::7, ::1 ",
+        ),
+        ("certificates_names", {"certificates_names": ["2001:db8::7", "2001:db8:0::7"]}, "2001:db8:0::7"),
         ("certificates_names", {"certificates_names": ["a", "A"]}, "twice"),
         ("certificates_directory", {"certificates_directory": "/etc"}, "/etc"),
         ("certificates_local_ca_directory", {"certificates_local_ca_directory": "ca"}, "absolute"),
@@ -224,6 +234,28 @@ def test_provided_pairs(tmp_path: pathlib.Path):
     ids=str,
 )
 def test_bad_values_are_refused(variable, answers, word):
+    found = value("__certificates_findings", answers)
+    assert len(found) == 1
+    assert variable in found[0]
+    assert word in found[0]
+    assert re.search(r"\b[Ss]et\b", found[0])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("::", "::1", "1::", "::1:0:0", "0:0:1::", "fe80::", "00:0a:b::000c", "2001:0DB8:0:0:0:0:0:7"),
+        *("1:0:0:2:0:0:0:3", "1:0:0:2:0:0:3:4", "1:0:2:3:4:5:6:7", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::"),
+        "::2:3:4:5:6:7:8",
+    ],
+)
+def test_ipv6_as_certificates_write_it(address):
+    found = value("__certificates_ipv6_canonical", {"certificates_names": ["a", address, "::bad::"]})
+    assert found == [str(ipaddress.ip_address(address)), ""]
+
+
+def value(variable: str, answers: dict[str, Any]) -> Any:
+    """An internal variable of the role, with these answers."""
     loader = DataLoader()
     variables: dict[str, Any] = {
         "inventory_hostname": "one",
@@ -234,11 +266,7 @@ def test_bad_values_are_refused(variable, answers, word):
         variables |= loader.load_from_file(
             str(PROJECT / f"roles/certificates/{part}/main.yml"), trusted_as_template=True
         )
-    found = Templar(loader, variables=variables | answers).template(trust_as_template("{{ __certificates_findings }}"))
-    assert len(found) == 1
-    assert variable in found[0]
-    assert word in found[0]
-    assert re.search(r"\b[Ss]et\b", found[0])
+    return Templar(loader, variables=variables | answers).template(trust_as_template("{{ " + variable + " }}"))
 
 
 def test_local_ca_issues_and_renews(tmp_path: pathlib.Path):
