@@ -9,12 +9,14 @@ short_description: Read a secret from the inventory's own secrets directory, or 
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Returns the first line of the file O(directory)/O(_terms). The file may be encrypted with C(ansible-vault).
+  - Returns the first line of the file O(directory)/O(_terms), up to a line feed (or carriage return and line feed). The
+    file may be encrypted with C(ansible-vault).
   - A missing file is created with a new random secret, so that the next run returns the same.
   - A secret has letters and digits only and starts with a letter, so that no parser on its way
     (URI, shell, JSON, YAML) can bend it.
-  - The directory gets mode C(0700) and a C(.gitignore) that keeps all of it out of git, a new file C(0600).
-  - A file that others can read is refused.
+  - The directory is made with mode C(0700) and a C(.gitignore) that keeps all of it out of git, a file with C(0600).
+  - A file that others can read is refused, and so is a directory that is open to others. Only a directory that the same
+    user let this plugin make (its C(.gitignore) is there) is given mode C(0700) again without a word.
 options:
   _terms:
     description: Names of the secrets. Letters, digits, V(.), V(_) and V(-).
@@ -67,10 +69,19 @@ def make_secret(length: int) -> str:
     return secrets.choice(string.ascii_letters) + rest
 
 
+def close_directory(directory: str) -> None:
+    """Make the directory for nobody else. Mend the mode of one that was made here; any other may serve others, too."""
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    found = os.stat(directory)
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        if found.st_uid != os.geteuid() or not os.path.isfile(os.path.join(directory, ".gitignore")):
+            raise AnsibleError(f"secret: the directory {directory} is open to others. Run: chmod 700 '{directory}'")
+        os.chmod(directory, 0o700)
+
+
 def create_once(path: str, content: str) -> None:
     """Write a file that is there whole or not at all; when another run was faster, its file stays."""
     directory = os.path.dirname(path)
-    os.makedirs(directory, mode=0o700, exist_ok=True)
     with (
         contextlib.suppress(FileExistsError),
         open(os.path.join(directory, ".gitignore"), "x", encoding="ascii") as stream,
@@ -102,13 +113,19 @@ class LookupModule(LookupBase):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise AnsibleError(f"secret: '{name}' is not a name of letters, digits, '.', '_' and '-'.")
         path = os.path.join(directory, name)
+        close_directory(directory)
+        if os.path.islink(path) and not os.path.exists(path):
+            raise AnsibleError(
+                f"secret: {path} is a link to {os.readlink(path)}, which does not exist. "
+                "Put the secret there, or delete the link for a new one."
+            )
         if not os.path.exists(path):
             create_once(path, make_secret(length))
         if stat.S_IMODE(os.stat(path).st_mode) & 0o077:
             raise AnsibleError(f"secret: {path} can be read by others. Run: chmod 600 '{path}'")
-        lines = self._loader.get_text_file_contents(path).splitlines()
-        if not lines or not lines[0]:
+        secret = self._loader.get_text_file_contents(path).split("\n", 1)[0].removesuffix("\r")
+        if not secret:
             raise AnsibleError(
                 f"secret: {path} is empty. Put the secret into its first line, or delete the file for a new one."
             )
-        return lines[0]
+        return secret

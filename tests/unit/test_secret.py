@@ -38,6 +38,7 @@ def look_up(directory: Path, *names: str, vault: list | None = None, **options) 
 
 def put(directory: Path, name: str, content: bytes, mode: int = 0o600) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o700)
     path = directory / name
     path.write_bytes(content)
     path.chmod(mode)
@@ -84,6 +85,34 @@ def test_nobody_else_can_read(directory, umask):
     assert mode(directory / "web_password") == 0o600
 
 
+def test_a_directory_made_here_is_closed_again(directory):
+    first = look_up(directory, "web_password")
+    directory.chmod(0o755)
+    assert look_up(directory, "web_password") == first
+    assert mode(directory) == 0o700
+
+
+@pytest.mark.parametrize("open_to", [0o755, 0o750, 0o770, 0o711])
+def test_any_other_open_directory_is_refused(directory, open_to):
+    directory.mkdir(parents=True)
+    directory.chmod(open_to)
+    with pytest.raises(AnsibleError, match="is open to others") as refusal:
+        look_up(directory, "web_password")
+    assert f"chmod 700 '{directory}'" in str(refusal.value)
+    assert mode(directory) == open_to
+    assert list(directory.iterdir()) == []
+
+
+def test_an_open_directory_of_another_user_is_refused(directory, monkeypatch):
+    look_up(directory, "web_password")
+    directory.chmod(0o755)
+    us = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: us + 1)
+    with pytest.raises(AnsibleError, match="is open to others"):
+        look_up(directory, "web_password")
+    assert mode(directory) == 0o755
+
+
 def test_git_does_not_see_it(directory):
     look_up(directory, "web_password")
     repository = directory.parent
@@ -106,6 +135,22 @@ def test_first_line_of_your_own_file(directory, content):
     path = put(directory, "web_password", content, 0o400)
     assert look_up(directory, "web_password") == ["of your own"]
     assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("inside", ["\f", "\v", "\x1c", "\x85", "\u2028", "\r", " "])
+def test_a_line_ends_at_a_line_feed_only(directory, inside):
+    put(directory, "web_password", f"of{inside}your own\r\nsecond line\n".encode())
+    assert look_up(directory, "web_password") == [f"of{inside}your own"]
+
+
+def test_a_link(directory):
+    put(directory, "elsewhere", b"of your own\n")
+    (directory / "web_password").symlink_to("elsewhere")
+    assert look_up(directory, "web_password") == ["of your own"]
+    (directory / "elsewhere").unlink()
+    with pytest.raises(AnsibleError, match="is a link to elsewhere, which does not exist"):
+        look_up(directory, "web_password")
+    assert not (directory / "elsewhere").exists()
 
 
 def test_encrypted_by_vault(directory):
