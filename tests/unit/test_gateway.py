@@ -75,7 +75,8 @@ ODD: list[dict[str, Any]] = [
     {"gateway_server_names": [f"{'a' * 60}.{'b' * 60}.{'c' * 60}.example.org"]},
     {"gateway_ipv6_enabled": False, "gateway_hsts_enabled": True, "gateway_viewer_previous_root": ""},
     {"gateway_dicom_networks": ["10.0.0.0/8", "2001:db8::/32"]},
-    {"gateway_dicom_tls_networks": ["0.0.0.0/0"]},
+    {"gateway_dicom_tls_networks": ["172.16.0.0/12", "fc00::/16", "2001:db8::1"]},
+    {"gateway_dicom_tls_networks": ["0.0.0.0/0"], "gateway_dicom_open_to_world": True},
     {"gateway_dicom_networks": ["10.1.2.3"], "gateway_dicom_tls_networks": ["10.0.0.0/8"]},
     {"gateway_frame_ancestors": ["https://ris.example.org", "'self'", "https://*.example.org:8443"]},
     {"gateway_archive_path": "/a/b-c/", "gateway_dicomweb_root": "/dicom-web", "gateway_wado_root": "/a/b-c/wado"},
@@ -233,7 +234,8 @@ def test_no_secret_is_rendered():
 def map_rules(conf: str, variable: str) -> list[str]:
     """The regular expressions of a map, as nginx reads them from between quotes."""
     block = next(block for block in blocks(conf, "map ") if f"${variable} {{" in block)
-    return [rule.replace("\\\\", "\\") for rule in re.findall(r'"~([^"]+)" 1;', block)]
+    found = re.findall(r'"~(\*?)([^"]+)" 1;', block)
+    return [("(?i)" if any_case else "") + rule.replace("\\\\", "\\") for any_case, rule in found]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +248,9 @@ def map_rules(conf: str, variable: str) -> list[str]:
         ("/pacs\\x", True),
         ("/%70acs/", True),
         ("http://x/", True),
+        ("/pacs/tools/unknown-sop-class-accepted#x", True),
+        ("/pacs/webdav#", True),
+        ("/pacs/studies?x#y", True),
         ("/pacs/dicom-web/studies?x=%2A/../", False),
         ("/pacs/dicom-web/studies/1.2.3/series", False),
         ("/", False),
@@ -264,6 +269,11 @@ def test_path_tricks(uri, refused):
         ("POST /pacs/tools/execute-script", True),
         ("PUT /pacs/modalities/x", True),
         ("POST /pacs/modalities/x?_method=PUT", True),
+        ("GET /pacs/studies/x?_method=DELETE", True),
+        ("GET /pacs/studies/x?a&_method=delete", True),
+        ("GET /pacs/studies/x?%5Fm%65thod=DELETE", True),
+        ("GET /pacs/studies/x?method=DELETE", False),
+        ("POST /pacs/tools/dicom-echo", True),
         ("DELETE /pacs/peers/x/", True),
         ("PUT /pacs/dicom-web/servers/x", True),
         ("POST /pacs/instances/x/export", True),
@@ -309,6 +319,20 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("gateway_dicom_networks", {"gateway_dicom_networks": ["hospital"]}),
     ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["0.0.0.0/0"]}),
     ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["::/0"]}),
+    ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["0.0.0.0/1", "128.0.0.0/1"]}),
+    ("pacs_dicom_networks", {"gateway_dicom_networks": ["2000::/3"]}),
+    ("pacs_dicom_tls_networks", {"gateway_dicom_tls_networks": ["0.0.0.0/0"]}),
+    ("gateway_dicom_tls_networks", {"gateway_dicom_tls_networks": ["2000::/15"]}),
+    ("gateway_dicom_networks", {"gateway_dicom_networks": ["10.0.0.0/8\n"]}),
+    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org\n"]}),
+    ("gateway_server_names", {"gateway_server_names": ["192.0.2.7\n"]}),
+    ("gateway_tls_key", {"gateway_tls_key": "/x/key.pem\n"}),
+    ("gateway_archive_path", {"gateway_archive_path": "/pacs/\n"}),
+    ("gateway_wado_root", {"gateway_wado_root": "/pacs/wado\n"}),
+    ("gateway_archive_address", {"gateway_archive_address": "127.0.0.1:8042\n"}),
+    ("gateway_max_upload", {"gateway_max_upload": "8g\n"}),
+    ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example\n"]}),
+    ("gateway_users", {"gateway_users": [{"name": "a\n", "password": "x"}]}),
     ("gateway_max_upload", {"gateway_max_upload": "8 GB"}),
     ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example; script-src *"]}),
     ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example/path"]}),
