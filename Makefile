@@ -41,13 +41,14 @@ demo-down: setup ## Remove the demo with all that is on it
 test: lint unit sanity build molecule ## Everything that must pass
 
 .PHONY: lint
-lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck
+lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck, changelog fragments
 	@tests/setup venv packages
 	@echo "Linting"
 	@yamllint --strict .
 	@ruff check . && ruff format --check .
 	@mypy
 	@git grep -lE '^#!/usr/bin/env bash' | xargs -d '\n' shellcheck
+	@antsibull-changelog lint
 	@ansible-lint --offline --strict
 
 .PHONY: unit
