@@ -53,7 +53,7 @@ lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck, changelog 
 
 .PHONY: unit
 unit: ## Unit tests
-	@tests/setup venv packages
+	@tests/setup venv packages unit
 	@pytest tests/unit
 
 .PHONY: sanity

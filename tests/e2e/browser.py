@@ -85,8 +85,11 @@ def _options(home: Path) -> dict[str, Any]:
     if os.geteuid() == 0:
         arguments.append("--no-sandbox")
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "LANG", "TMPDIR", "DISPLAY")}
+    program = os.environ.get("E2E_CHROMIUM", CHROMIUM)
+    found = "E2E_CHROMIUM" in os.environ or os.path.exists(program)
     return {
-        "executable_path": os.environ.get("E2E_CHROMIUM", CHROMIUM),
+        # Where the distribution has none: what `playwright install chromium` fetched (untested).
+        **({"executable_path": program} if found else {"channel": "chromium"}),
         "args": arguments,
         "env": {**environment, "HOME": str(home)},
     }

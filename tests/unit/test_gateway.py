@@ -16,11 +16,22 @@ from ansible.template import Templar, trust_as_template
 from tests.unit.conftest import PROJECT
 
 ROLE = PROJECT / "roles/gateway"
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin")
 OPENSSL = shutil.which("openssl")
-MODULES = [
-    pathlib.Path("/usr/lib/nginx/modules") / f"ngx_{name}_module.so" for name in ("stream", "http_brotli_static")
+FILES = [
+    "usr/sbin/nginx",
+    "etc/nginx/mime.types",
+    "usr/lib/nginx/modules/ngx_stream_module.so",
+    "usr/lib/nginx/modules/ngx_http_brotli_static_module.so",
 ]
+# On this machine, or where `tests/setup unit` unpacked it.
+NGINX, MIME_TYPES, *MODULES = next(
+    (
+        [place / file for file in FILES]
+        for place in (pathlib.Path("/"), PROJECT / ".cache/nginx")
+        if all((place / file).exists() for file in FILES)
+    ),
+    [None, None],
+)
 ANSWERS: dict[str, Any] = {
     "ansible_managed": "Ansible managed",
     "ansible_facts": {"distribution_release": "trixie"},
@@ -91,8 +102,8 @@ def test_odd_but_good_values_have_no_findings(answers):
 
 
 @pytest.mark.skipif(
-    not (NGINX and OPENSSL and all(module.exists() for module in MODULES)),
-    reason="needs openssl, nginx and its modules stream and brotli-static on this machine",
+    not (NGINX and OPENSSL),
+    reason="needs openssl, and nginx with its modules stream and brotli-static (tests/setup unit)",
 )
 @pytest.mark.parametrize("answers", ODD, ids=str)
 def test_nginx_accepts(answers, tmp_path: pathlib.Path):
@@ -135,9 +146,14 @@ def test_nginx_accepts(answers, tmp_path: pathlib.Path):
         "__gateway_runtime_directory": str(tmp_path),
         "__gateway_pid": str(tmp_path / "pid"),
         "__gateway_modules": str(tmp_path / "modules"),
+        "__gateway_mime_types": str(MIME_TYPES),
     }
     conf = tmp_path / "nginx.conf"
-    conf.write_text(render("nginx.conf", answers | places))
+    drafts = [f"{what}_temp_path {tmp_path}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    http = "\nhttp {\n"  # an nginx that is not installed has no directories of its own
+    text = render("nginx.conf", answers | places)
+    assert text.count(http) == 1
+    conf.write_text(text.replace(http, http + "\n".join(drafts) + "\n"))
     result = subprocess.run([NGINX, "-t", "-c", conf], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "[warn]" not in result.stderr.replace('the "user" directive makes sense only if', "")
