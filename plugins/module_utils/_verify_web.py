@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import secrets
 import socket
@@ -227,6 +228,8 @@ class Gateway:
                     f"{viewer}assets/..%2f..{archive}system",
                     f"/{archive.strip('/')}%2fsystem",
                     f"{archive}./system",
+                    f"{archive}system#",
+                    f"{viewer}#{archive}system",
                     f"{dicomweb}/..;/../system",
                     f"{viewer}app-config.js/../app-config.js",
                     f"{viewer}..%5c..%5capp-config.js",
@@ -253,6 +256,20 @@ class Gateway:
                 HTTPS,
             )
         self.checks.run("access", "path tricks, with login", deny, self.tricks_are_refused_with_login, LOGIN)
+        self.checks.run(
+            "access",
+            "disguised methods",
+            "Refuse '_method=' in queries, and X-HTTP-Method-Override: the archive would do PUT or DELETE.",
+            self.disguised_methods_are_refused,
+            LOGIN,
+        )
+        self.checks.run(
+            "access",
+            "requests of other sites",
+            "Refuse what is not GET, HEAD or OPTIONS and comes from another site, by Sec-Fetch-Site and Origin.",
+            self.other_sites_change_nothing,
+            LOGIN,
+        )
         self.checks.run(
             "access",
             "wrong logins",
@@ -323,6 +340,8 @@ class Gateway:
             f"{archive}%2e%2e{archive}system",
             f"/{archive}system",
             f"{archive}tools%2ffind",
+            f"{archive}system#verify",
+            f"{dicomweb}/studies?limit=1#verify",
         ]
         through = []
         for path in paths:
@@ -335,9 +354,48 @@ class Gateway:
         expect(
             not through,
             "; ".join(through),
-            "Refuse request targets with '..', '//', '%2e' or '%2f' in the gateway: the archive would resolve them.",
+            "Refuse request targets with '..', '//', '%2e', '%2f' or '#': the archive would get another path.",
         )
         return f"{len(paths)} requests refused"
+
+    def disguised_methods_are_refused(self) -> str:
+        """Only of a route that knows GET alone: let through, such a request changes nothing."""
+        path = f"{self.settings.archive_path}system"
+        tries: list[tuple[str, Headers]] = [
+            (f"{path}?_method=DELETE", {}),
+            (f"{path}?verify=1&_method=put", {}),
+            (path, {"X-HTTP-Method-Override": "DELETE"}),
+        ]
+        through = []
+        for target, headers in tries:
+            status = self.client.get(target, headers).status
+            if status != 403:
+                through.append(f"GET {target}{' with ' + ', '.join(headers) if headers else ''} answers {status}")
+        expect(not through, "; ".join(through))
+        return f"{len(tries)} requests refused"
+
+    def other_sites_change_nothing(self) -> str:
+        """A search that finds nothing, sent as a browser would for a page of another site, and for one of ours."""
+        path = f"{self.settings.archive_path}tools/find"
+        body = json.dumps({"Level": "Study", "Query": {"PatientID": secrets.token_hex(6)}}).encode()
+        own, other = self.settings.url.rstrip("/"), "https://other.invalid"
+        tries: list[Headers] = [
+            {"Sec-Fetch-Site": "cross-site", "Origin": other},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": other},
+            {"Origin": "null"},
+            {"Origin": f"{own}.other.invalid"},
+        ]
+        through = []
+        for headers in tries:
+            status = self.client.request("POST", path, headers, body).status
+            if status != 403:
+                said = ", ".join(f"{name}: {value}" for name, value in headers.items())
+                through.append(f"POST {path} with {said} answers {status}")
+        expect(not through, "; ".join(through))
+        answer = self.client.request("POST", path, {"Sec-Fetch-Site": "same-origin", "Origin": own}, body)
+        expect(answer.status == 200, f"POST {path} of our own pages answers {answer.status}")
+        return f"{len(tries)} requests refused, our own taken"
 
     def login_is_taken(self) -> str:
         refused = []

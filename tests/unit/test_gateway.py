@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import getpass
 import pathlib
 import re
 import shutil
 import socket
+import ssl
 import subprocess
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -101,62 +106,144 @@ def test_odd_but_good_values_have_no_findings(answers):
     assert findings(answers) == []
 
 
-@pytest.mark.skipif(
+needs_nginx = pytest.mark.skipif(
     not (NGINX and OPENSSL),
     reason="needs openssl, and nginx with its modules stream and brotli-static (tests/setup unit)",
 )
-@pytest.mark.parametrize("answers", ODD, ids=str)
-def test_nginx_accepts(answers, tmp_path: pathlib.Path):
+
+
+def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path:
+    """nginx.conf with everything it refers to, in one directory."""
     assert NGINX
     assert OPENSSL
     version = subprocess.run([NGINX, "-v"], capture_output=True, text=True, check=True).stderr
     minor = int(re.findall(r"nginx/1\.(\d+)", version)[0])
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(directory / "key.pem")]
     subprocess.run(
-        [
-            OPENSSL,
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-subj",
-            "/CN=x",
-            "-keyout",
-            tmp_path / "key.pem",
-            "-out",
-            tmp_path / "cert.pem",
-        ],
+        [OPENSSL, "req", "-x509", *key, "-subj", "/CN=x", "-out", directory / "cert.pem"],
         capture_output=True,
         check=True,
     )
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules/all.conf").write_text("".join(f"load_module {module};\n" for module in MODULES))
-    (tmp_path / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
+    (directory / "modules").mkdir()
+    (directory / "modules/all.conf").write_text("".join(f"load_module {module};\n" for module in MODULES))
+    (directory / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
+    (directory / "htpasswd").write_text("")
     places = {
         "ansible_facts": {"distribution_release": "trixie" if minor >= 26 else "bookworm"},
         "gateway_http_port": 18080,
         "gateway_https_port": 18443,
-        "gateway_tls_certificate": str(tmp_path / "cert.pem"),
-        "gateway_tls_key": str(tmp_path / "key.pem"),
-        "gateway_log_directory": str(tmp_path),
+        "gateway_tls_certificate": str(directory / "cert.pem"),
+        "gateway_tls_key": str(directory / "key.pem"),
+        "gateway_log_directory": str(directory),
         "gateway_ipv6_enabled": False,
-        "__gateway_archive_login": str(tmp_path / "login.conf"),
-        "__gateway_runtime_directory": str(tmp_path),
-        "__gateway_pid": str(tmp_path / "pid"),
-        "__gateway_modules": str(tmp_path / "modules"),
+        "__gateway_archive_login": str(directory / "login.conf"),
+        "__gateway_htpasswd": str(directory / "htpasswd"),
+        "__gateway_runtime_directory": str(directory),
+        "__gateway_pid": str(directory / "pid"),
+        "__gateway_modules": str(directory / "modules"),
         "__gateway_mime_types": str(MIME_TYPES),
     }
-    conf = tmp_path / "nginx.conf"
-    drafts = [f"{what}_temp_path {tmp_path}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    conf = directory / "nginx.conf"
+    drafts = [f"{what}_temp_path {directory}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
     http = "\nhttp {\n"  # an nginx that is not installed has no directories of its own
-    text = render("nginx.conf", answers | places)
+    text = render("nginx.conf", places | answers)
     assert text.count(http) == 1
     conf.write_text(text.replace(http, http + "\n".join(drafts) + "\n"))
+    return conf
+
+
+@needs_nginx
+@pytest.mark.parametrize("answers", ODD, ids=str)
+def test_nginx_accepts(answers, tmp_path: pathlib.Path):
+    assert NGINX
+    here = {name: value for name, value in answers.items() if name not in ("ansible_facts", "gateway_https_port")}
+    conf = write_conf(tmp_path, here)
     result = subprocess.run([NGINX, "-t", "-c", conf], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "[warn]" not in result.stderr.replace('the "user" directive makes sense only if', "")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory) -> Iterator[int]:
+    """The port of an nginx that has no users: what it does not refuse of itself, it answers with 401."""
+    assert NGINX
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        plain, port = (free.getsockname()[1] for free in (one, other))
+    directory = tmp_path_factory.mktemp("running")
+    user = {"__gateway_user": getpass.getuser(), "gateway_http_port": plain, "gateway_https_port": port}
+    conf = write_conf(directory, user | {"gateway_workers": 1})
+    nginx = subprocess.Popen([NGINX, "-c", conf, "-g", "daemon off;"], stderr=subprocess.PIPE)
+    try:
+        for _again in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield port
+    finally:
+        nginx.terminate()
+        nginx.wait(10)
+
+
+def status_of(port: int, method: str, target: str, headers: dict[str, str] | None = None) -> int:
+    """What nginx answers to the target as it stands."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    lines = [f"{method} {target} HTTP/1.1", f"Host: pacs.example.org:{port}", "Connection: close", "Content-Length: 0"]
+    lines += [f"{name}: {value.replace('PORT', str(port))}" for name, value in (headers or {}).items()]
+    with (
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname="pacs.example.org") as tls,
+    ):
+        tls.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        return int(tls.recv(4096).split()[1])
+
+
+OWN = "https://pacs.example.org:PORT"
+OTHER_SITES: list[tuple[str, dict[str, str], int]] = [
+    ("POST", {}, 401),
+    ("POST", {"Origin": OWN}, 401),
+    ("POST", {"Origin": OWN, "Sec-Fetch-Site": "same-origin"}, 401),
+    ("DELETE", {"Sec-Fetch-Site": "none"}, 401),
+    ("GET", {"Sec-Fetch-Site": "cross-site", "Origin": "https://other.example"}, 401),
+    ("POST", {"Sec-Fetch-Site": "cross-site"}, 403),
+    ("POST", {"Sec-Fetch-Site": "same-site"}, 403),
+    ("POST", {"Origin": OWN, "Sec-Fetch-Site": "cross-site"}, 403),
+    ("POST", {"Origin": "https://other.example", "Sec-Fetch-Site": "same-origin"}, 403),
+    ("DELETE", {"Origin": "null"}, 403),
+    ("POST", {"Origin": "https://pacs.example.org"}, 403),
+    ("POST", {"Origin": "http://pacs.example.org:PORT"}, 403),
+    ("POST", {"Origin": f"{OWN}0"}, 403),
+    ("POST", {"Origin": f"https://other.example {OWN}"}, 403),
+    ("PROPFIND", {"Sec-Fetch-Site": "cross-site"}, 403),
+]
+
+
+@needs_nginx
+@pytest.mark.parametrize(("method", "headers", "status"), OTHER_SITES, ids=str)
+def test_other_sites_change_nothing(running, method, headers, status):
+    assert status_of(running, method, "/pacs/tools/find", headers) == status
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "status"),
+    [
+        ("GET", "/pacs/system", {}, 401),
+        ("PUT", "/pacs/tools/unknown-sop-class-accepted#x", {}, 400),
+        ("GET", "/pacs/webdav#", {}, 400),
+        ("GET", "/pacs/system?x#y", {}, 400),
+        ("GET", "/pacs/studies/x?_method=DELETE", {}, 403),
+        ("GET", "/pacs/studies/x?a=b&%5FMETHOD=DELETE", {}, 403),
+        ("GET", "/pacs/studies/x", {"X-HTTP-Method-Override": "DELETE"}, 403),
+        ("POST", "/pacs/tools/dicom-echo", {}, 403),
+    ],
+    ids=str,
+)
+def test_nginx_refuses_before_it_asks_for_a_login(running, method, target, headers, status):
+    assert status_of(running, method, target, headers) == status
 
 
 def test_everything_is_behind_the_login():

@@ -52,7 +52,7 @@ from cryptography.x509.oid import NameOID
 NAME = "pacs.lightbox.test"
 WEB_USER, WEB_PASSWORD = "admin", "web-Secret-9"
 ARCHIVE_USER, ARCHIVE_PASSWORD = "gateway", "archive-Secret-7"
-TRICK = re.compile(r"^[^?]*(//|/\.|%|\\)")
+TRICK = re.compile(r"^[^?]*(//|/\.|%|\\)|.*#")
 BUNDLE = "/app.bundle.0123456789abcdef.js"
 PAGE = f"""<!doctype html><html><head><link rel="stylesheet" href="/app.bundle.css">
 <link rel="manifest" href="/manifest.json">
@@ -262,6 +262,16 @@ class GatewayHandler(Handler):
                 self.proxy("/" + path.lstrip("/").removeprefix("pacs").lstrip("/"), b"")
             else:
                 self.answer(400)
+            return
+        disguised = "_method=" in target or "X-HTTP-Method-Override" in self.headers
+        origin = self.headers.get("Origin", lab.url)
+        foreign = origin != lab.url or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        if lab.is_broken("own origin"):
+            foreign = "Origin" in self.headers
+        if (disguised and not lab.is_broken("disguises")) or (
+            foreign and self.command == "POST" and not lab.is_broken("other sites")
+        ):
+            self.answer(403)
             return
         path = target.split("?")[0]
         kind = "dicomweb" if path.startswith(("/pacs/dicom-web/", "/pacs/wado")) else "viewer"
@@ -591,7 +601,7 @@ def test_check_mode_stores_nothing(lab: Lab) -> None:
         assert all("check mode" in reason for reason in skipped.values())
         assert lab.deleted == []
         written = [line for line in lab.archive_log if not line.startswith(("GET", "HEAD"))]
-        assert {line.split("/")[-1] for line in written} <= {"execute-script", "export"}
+        assert {line.split("/")[-1] for line in written} <= {"execute-script", "export", "find"}
 
 
 def test_the_table_is_aligned_and_plain(lab: Lab) -> None:
@@ -640,6 +650,9 @@ BREAKAGES = [
     ("archive errors", "archive, without login", "reaches the archive"),
     ("tricks open", "path tricks, without login", "//pacs/system answers 200"),
     ("tricks with login", "path tricks, with login", "%2e%2e/pacs/system answers"),
+    ("disguises", "disguised methods", "GET /pacs/system?_method=DELETE answers 200"),
+    ("other sites", "requests of other sites", "Origin: null answers 200"),
+    ("own origin", "requests of other sites", "answers 200"),
     ("any password", "wrong logins", "GET / answers 200"),
     ("identity header", "forged identity headers", "GET / answers 200"),
     ("trusted address", "forged identity headers", "GET / answers 200"),
@@ -678,7 +691,7 @@ ALSO = {
     "archive asks nobody": {"default logins"},
     "tricks open": {"path tricks, with login"},
     "any password": {"default logins"},
-    "no way": {"STOW-RS"},
+    "no way": {"STOW-RS", "requests of other sites"},
     "stranger echoes": {"C-STORE of a stranger"},
 }
 
