@@ -22,89 +22,154 @@ PROVIDED = {
     "certificates_provided_key": "{certificates}/good.key",
 }
 
-# name of the case: (what the inventory says, what the refusal must name, a part of the remedy)
-CASES: dict[str, tuple[dict, str, str]] = {
-    "unknown-flavor": ({"orthanc_flavor": "alpine"}, "orthanc_flavor", "debian, orthancteam"),
-    "wrong-type": ({"orthanc_memory_mb": "much"}, "orthanc_memory_mb", "int"),
-    "http-port-out-of-range": ({"orthanc_http_port": 70000}, "orthanc_http_port", "from 1 to 65535"),
-    "dicom-port-negative": ({"orthanc_dicom_port": -1}, "orthanc_dicom_port", "from 1 to 65535"),
-    "ports-equal": ({"orthanc_dicom_port": 8042}, "orthanc_dicom_port", "two different ports"),
-    "archive-port-in-use": ({"orthanc_http_port": 9042}, "orthanc_http_port", "to a free port"),
-    "gateway-port-in-use": ({"gateway_https_port": 9042}, "gateway_https_port", "to a free port"),
-    "gateway-port-out-of-range": ({"gateway_https_port": 99999}, "gateway_https_port", "Set"),
-    "gateway-ports-equal": ({"gateway_https_port": 80}, "gateway_https_port", "Set each to a port of its own"),
-    "memory-negative": ({"orthanc_memory_mb": -5}, "orthanc_memory_mb", "512 or more"),
-    "aet-too-long": ({"orthanc_aet": "SEVENTEEN_LETTERS"}, "orthanc_aet", "1 to 16 printable ASCII"),
-    "aet-not-ascii": ({"orthanc_aet": "RÖNTGEN"}, "orthanc_aet", "1 to 16 printable ASCII"),
+# name of the case: (host of the run, what the inventory says, what the refusal must name, a part of the remedy)
+CASES: dict[str, tuple[str, dict, str, str]] = {
+    "unknown-flavor": ("archive-types", {"orthanc_flavor": "alpine"}, "orthanc_flavor", "debian, orthancteam"),
+    "wrong-type": ("archive-types", {"orthanc_memory_mb": "much"}, "orthanc_memory_mb", "int"),
+    "http-port-out-of-range": ("archive-1", {"orthanc_http_port": 70000}, "orthanc_http_port", "from 1 to 65535"),
+    "dicom-port-negative": ("archive-4", {"orthanc_dicom_port": -1}, "orthanc_dicom_port", "from 1 to 65535"),
+    "ports-equal": ("archive-2", {"orthanc_dicom_port": 8042}, "orthanc_dicom_port", "two different ports"),
+    "archive-port-in-use": ("archive-3", {"orthanc_http_port": 9042}, "orthanc_http_port", "to a free port"),
+    "gateway-port-in-use": ("gateway-1", {"gateway_https_port": 9042}, "gateway_https_port", "to a free port"),
+    "gateway-port-out-of-range": ("gateway-2", {"gateway_https_port": 99999}, "gateway_https_port", "Set"),
+    "gateway-ports-equal": (
+        "gateway-3",
+        {"gateway_https_port": 80},
+        "gateway_https_port",
+        "Set each to a port of its own",
+    ),
+    "memory-negative": ("archive-1", {"orthanc_memory_mb": -5}, "orthanc_memory_mb", "512 or more"),
+    "aet-too-long": ("archive-1", {"orthanc_aet": "SEVENTEEN_LETTERS"}, "orthanc_aet", "1 to 16 printable ASCII"),
+    "aet-not-ascii": ("archive-2", {"orthanc_aet": "RÖNTGEN"}, "orthanc_aet", "1 to 16 printable ASCII"),
     "storage-inside-program": (
+        "archive-1",
         {"orthanc_storage_directory": "/opt/lightbox/orthanc/images"},
         "orthanc_storage_directory",
         "outside orthanc_directory",
     ),
     "storage-is-the-system": (
+        "archive-2",
         {"orthanc_storage_directory": "/etc"},
         "orthanc_storage_directory",
         "directory of its own",
     ),
-    "storage-relative": ({"orthanc_storage_directory": "images"}, "orthanc_storage_directory", "absolute"),
-    "no-space-left": ({"orthanc_storage_free_min_gb": 1000000}, "orthanc_storage_directory", "larger disk"),
-    "uid-taken": ({"orthanc_uid": 33}, "orthanc_uid", "to a free number"),
-    "uid-root": ({"orthanc_uid": 0}, "orthanc_uid", "never runs as root"),
-    "image-unpinned": ({"orthanc_image": "orthancteam/orthanc:latest"}, "orthanc_image", "fixed tag or digest"),
-    "image-file-missing": ({"orthanc_image_archive": "/missing.tar.gz"}, "orthanc_image_archive", "docker"),
+    "storage-relative": ("archive-4", {"orthanc_storage_directory": "images"}, "orthanc_storage_directory", "absolute"),
+    "no-space-left": (
+        "archive-2",
+        {"orthanc_storage_free_min_gb": 1000000},
+        "orthanc_storage_directory",
+        "larger disk",
+    ),
+    "uid-taken": ("archive-1", {"orthanc_uid": 33}, "orthanc_uid", "to a free number"),
+    "uid-root": ("archive-2", {"orthanc_uid": 0}, "orthanc_uid", "never runs as root"),
+    "image-unpinned": (
+        "archive-1",
+        {"orthanc_image": "orthancteam/orthanc:latest"},
+        "orthanc_image",
+        "fixed tag or digest",
+    ),
+    "image-file-missing": (
+        "archive-2",
+        {"orthanc_image_archive": "/missing.tar.gz"},
+        "orthanc_image_archive",
+        "docker",
+    ),
     "password-with-line-break": (
+        "archive-1",
         {"pacs_archive_password": "first line\nsecond line"},
         "orthanc_users",
         "Set it to one line",
     ),
-    "web-password-with-line-break": ({"pacs_web_password": "first line\nsecond line"}, "gateway_users", "line break"),
-    "password-known": ({"pacs_archive_password": "change-this-now"}, "orthanc_users", "Set a longer one"),
+    "web-password-with-line-break": (
+        "gateway-1",
+        {"pacs_web_password": "first line\nsecond line"},
+        "gateway_users",
+        "line break",
+    ),
+    "password-known": ("archive-2", {"pacs_archive_password": "change-this-now"}, "orthanc_users", "Set a longer one"),
     "no-login-to-the-archive": (
+        "archive-1",
         {"orthanc_configuration": {"AuthenticationEnabled": False}},
         "AuthenticationEnabled",
         "Take it out",
     ),
-    "modality-twice": ({"pacs_modalities": [MODALITY, MODALITY]}, "orthanc_modalities", "each name once"),
-    "modality-without-aet": ({"pacs_modalities": [{"name": "ct1", "host": "192.0.2.7"}]}, "aet", "required"),
-    "key-missing": ({**PROVIDED, "certificates_provided_key": "/missing.key"}, "certificates_provided_key", "Set"),
+    "modality-twice": ("archive-1", {"pacs_modalities": [MODALITY, MODALITY]}, "orthanc_modalities", "each name once"),
+    "modality-without-aet": (
+        "archive-types",
+        {"pacs_modalities": [{"name": "ct1", "host": "192.0.2.7"}]},
+        "aet",
+        "required",
+    ),
+    "key-missing": (
+        "key-missing",
+        {**PROVIDED, "certificates_provided_key": "/missing.key"},
+        "certificates_provided_key",
+        "Set",
+    ),
     "key-of-another": (
+        "key-of-another",
         {**PROVIDED, "certificates_provided_key": "{certificates}/other.key"},
         "certificates_provided_key",
         "Set",
     ),
     "certificate-expired": (
+        "certificate-expired",
         {**PROVIDED, "certificates_provided_certificate": "{certificates}/expired.pem"},
         "certificates_provided_certificate",
         "expired",
     ),
     "certificate-of-another-name": (
+        "certificate-of-another-name",
         {**PROVIDED, "certificates_provided_certificate": "{certificates}/other-name.pem"},
         "certificates_provided_certificate",
         NAME,
     ),
     "certificate-is-no-certificate": (
+        "certificate-is-no-certificate",
         {**PROVIDED, "certificates_provided_certificate": "{certificates}/good.key"},
         "certificates_provided_certificate",
         "Set",
     ),
-    "provider-unknown": ({"certificates_provider": "acme"}, "certificates_provider", "local_ca"),
-    "viewer-source-unknown": ({"ohif_source": "docker"}, "ohif_source", "npm, archive, git"),
-    "viewer-wrong-sha512": ({"ohif_npm_sha512": "sha512-" + "A" * 86 + "=="}, "ohif_npm_sha512", "before you set it"),
-    "viewer-archive-missing": ({"ohif_source": "archive", "ohif_archive": "/missing.tar.gz"}, "ohif_archive", "Set"),
+    "provider-unknown": ("provider-unknown", {"certificates_provider": "acme"}, "certificates_provider", "local_ca"),
+    "viewer-source-unknown": ("viewer-source-unknown", {"ohif_source": "docker"}, "ohif_source", "npm, archive, git"),
+    "viewer-wrong-sha512": (
+        "viewer-wrong-sha512",
+        {"ohif_npm_sha512": "sha512-" + "A" * 86 + "=="},
+        "ohif_npm_sha512",
+        "before you set it",
+    ),
+    "viewer-archive-missing": (
+        "viewer-archive-missing",
+        {"ohif_source": "archive", "ohif_archive": "/missing.tar.gz"},
+        "ohif_archive",
+        "Set",
+    ),
     "viewer-unknown-layout": (
+        "viewer-unknown-layout",
         {"ohif_source": "archive", "ohif_archive": "{certificates}/layout.tar.gz", "ohif_archive_sha256": "{layout}"},
         "ohif_archive",
         "",
     ),
-    "viewer-path-without-slash": ({"ohif_base_path": "/ohif"}, "ohif_base_path", "/ohif/"),
-    "dicom-network-malformed": ({"pacs_dicom_networks": ["10.0.0.0/33"]}, "gateway_dicom_networks", "Set"),
-    "dicom-open-to-the-world": ({"pacs_dicom_networks": ["0.0.0.0/0"]}, "gateway_dicom_open_to_world", "Set"),
+    "viewer-path-without-slash": ("answers", {"ohif_base_path": "/ohif"}, "ohif_base_path", "Take it out"),
+    "dicom-network-malformed": ("gateway-1", {"pacs_dicom_networks": ["10.0.0.0/33"]}, "gateway_dicom_networks", "Set"),
+    "dicom-open-to-the-world": (
+        "gateway-3",
+        {"pacs_dicom_networks": ["0.0.0.0/0"]},
+        "gateway_dicom_open_to_world",
+        "Set",
+    ),
     "engine-on-a-tcp-socket": (
+        "engine-on-a-tcp-socket",
         {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
         "docker_engine_configuration",
         "Take it out",
     ),
-    "engine-source-unknown": ({"docker_engine_source": "snap"}, "docker_engine_source", "distribution, docker"),
+    "engine-source-unknown": (
+        "engine-source-unknown",
+        {"docker_engine_source": "snap"},
+        "docker_engine_source",
+        "distribution, docker",
+    ),
 }
 ODD = "unsupported-distribution"
 
@@ -180,10 +245,11 @@ def refusals(tmp_path_factory) -> dict:
         "layout": hashlib.sha256((directory / "layout.tar.gz").read_bytes()).hexdigest(),
     }
     servers = lab_hosts()
-    hosts = {
-        f"case-{name}": {**servers["spare"], "pacs_alternative_names": ["localhost"], **filled(answers, words)}
-        for name, (answers, _variable, _remedy) in CASES.items()
-    }
+    hosts: dict[str, dict] = {}
+    for host, answers, _variable, _remedy in CASES.values():
+        one = hosts.setdefault(f"case-{host}", {**servers["spare"], "pacs_alternative_names": ["localhost"]})
+        assert not set(answers) & (set(one) - set(servers["spare"])), f"two cases of {host} set the same variable"
+        one.update(filled(answers, words))
     hosts[f"case-{ODD}"] = servers["odd"]
     inventory = directory / "inventory"
     inventory.mkdir()
@@ -232,11 +298,13 @@ def refusals(tmp_path_factory) -> dict:
 
 @pytest.mark.parametrize("case", [*CASES, ODD])
 def test_bad_input_is_refused_with_the_variable_and_the_remedy(refusals, case):
-    _answers, variable, remedy = CASES.get(case, ({}, "docker_engine_source", "Debian 12, Debian 13 or Ubuntu 24.04"))
-    failure = refusals["failed"].get(f"case-{case}")
+    host, _answers, variable, remedy = CASES.get(
+        case, (ODD, {}, "docker_engine_source", "Debian 12, Debian 13 or Ubuntu 24.04")
+    )
+    failure = refusals["failed"].get(f"case-{host}")
     assert failure, f"{case} was not refused"
     message = json.dumps([failure.get("msg"), failure.get("argument_errors")], ensure_ascii=False)
-    assert re.search(r"preflight|prepare", failure["task"])
+    assert re.search(r"preflight|prepare|^Refuse answers", failure["task"])
     assert variable in message
     assert remedy in message
     assert "second line" not in message

@@ -23,7 +23,7 @@ def site(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def switched_off() -> list[str]:
-    """The servers's archive is there (see test_cut_off.py); the output of switching all off: checked, done, done again."""
+    """The archive is there (see test_cut_off.py). The outputs of switching all off: checked, done, done again."""
     site("-e", "pacs_hosts=spare")
     return [site("-e", OFF, "--check"), site("-e", OFF), site("-e", OFF)]
 
