@@ -6,9 +6,9 @@
 A JSON document goes to stdout, a table to stderr.
 
 What is compared is measured in one run, the two sides in turn, so that a drift of the machine cancels; ratios mean
-something on other machines, the absolute numbers do not. Frames and uploads run on the server (see server.py);
-C-STORE is sent from this machine by pynetdicom, which is the slower side of it: its figures are of plain against TLS,
-not of what the archive can take. What was uploaded is deleted.
+something on other machines, the absolute numbers do not. Many short runs are better than a few long ones here.
+Frames and uploads run on the server (see server.py); C-STORE is sent from this machine by pynetdicom, which is the
+slower side of it: its figures are of plain against TLS, not of what the archive can take. What was uploaded is deleted.
 """
 
 from __future__ import annotations
@@ -263,10 +263,11 @@ def measure(server: Server, nodes: dict[str, DicomNode], options: argparse.Names
         if result:
             document[name] = {**result, "took_seconds": round(time.monotonic() - start, 1)}
     document["memory_mb"] = {"before": before, "after": server.run({"memory": True})["memory_mb"]}
+    document["load_after"] = round(os.getloadavg()[0], 2)
     document["tasks"] = tasks_of_site()
     if options.browser:
         say("Opening the study in a browser")
-        document["browser"] = measure_browser(3)
+        document["browser"] = measure_browser(2)
     return document
 
 
@@ -281,8 +282,8 @@ def main() -> int:
     parser.add_argument("--gateway", default="https://localhost", help="the gateway, seen from the server")
     parser.add_argument("--secrets", type=Path, default=SECRETS, help="directory of the passwords and the CA")
     parser.add_argument("--only", choices=steps, action="append", help="(default: all)")
-    parser.add_argument("--rounds", type=int, default=5, help="of the frames (%(default)s)")
-    parser.add_argument("--seconds", type=int, default=4, help="of a run of frames (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=12, help="of the frames (%(default)s)")
+    parser.add_argument("--seconds", type=int, default=2, help="of a run of frames (%(default)s)")
     parser.add_argument("--browser", action="store_true", help="also time the first image in Chromium")
     options = parser.parse_args()
     options.only = options.only or steps
