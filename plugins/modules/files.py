@@ -11,8 +11,8 @@ version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Makes directories and writes text files with owner, group and mode, in the order given.
-  - One call does what M(ansible.builtin.file) and M(ansible.builtin.copy) do in two calls for each file. An unchanged run
-    of a role with ten files takes a third of a second instead of six.
+  - One call does what M(ansible.builtin.file) and M(ansible.builtin.copy) do in two calls for each file. An
+    unchanged run of a role with ten files takes a third of a second instead of six.
   - Each file is replaced in one step; a reader sees the old content or the new one.
   - Missing parent directories are made as C(root:root) with mode C(0755).
 attributes:
