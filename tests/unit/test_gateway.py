@@ -125,7 +125,8 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
         check=True,
     )
     (directory / "modules").mkdir()
-    (directory / "modules/all.conf").write_text("".join(f"load_module {module};\n" for module in MODULES))
+    (directory / "modules/all.conf").write_text("".join(f'load_module "{module}";\n' for module in MODULES))
+    (directory / "mime.types").symlink_to(MIME_TYPES)  # the role's own place has no space in its path
     (directory / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
     (directory / "htpasswd").write_text("")
     places = {
@@ -141,7 +142,7 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
         "__gateway_runtime_directory": str(directory),
         "__gateway_pid": str(directory / "pid"),
         "__gateway_modules": str(directory / "modules"),
-        "__gateway_mime_types": str(MIME_TYPES),
+        "__gateway_mime_types": str(directory / "mime.types"),
     }
     conf = directory / "nginx.conf"
     drafts = [f"{what}_temp_path {directory}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
