@@ -126,6 +126,7 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
     )
     (directory / "modules").mkdir()
     (directory / "modules/all.conf").write_text("".join(f'load_module "{module}";\n' for module in MODULES))
+    assert MIME_TYPES
     (directory / "mime.types").symlink_to(MIME_TYPES)  # the role's own place has no space in its path
     (directory / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
     (directory / "htpasswd").write_text("")
