@@ -172,8 +172,8 @@ class Entry:
         return True
 
     def _write(self, differs: bool) -> None:
-        assert self.uid is not None
-        assert self.gid is not None
+        if self.uid is None or self.gid is None:
+            raise FilesError(f"should belong to {self.owner}:{self.group}, which this server does not know")
         self._make_parents(os.path.dirname(self.path))
         if self.state == "directory":
             if differs and not os.path.isdir(self.path):

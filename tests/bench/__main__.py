@@ -92,6 +92,7 @@ class Server:
                 input=stdin,
                 capture_output=True,
                 timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise BenchError(f"{self.host}: did not finish within {timeout:.0f} s") from error
@@ -200,6 +201,7 @@ def tasks_of_site() -> int | None:
             text=True,
             timeout=60,
             env={"ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"), **os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -213,6 +215,7 @@ def measure_browser(runs: int) -> dict[str, Any]:
         capture_output=True,
         text=True,
         timeout=300,
+        check=False,
     )
     if run.returncode:
         raise BenchError(f"browser: {run.stderr.strip()[-300:]}")

@@ -81,7 +81,9 @@ def memory() -> dict[str, dict[str, float]]:
     `proportional` (what they share divided by the number of its users)."""
     result: dict[str, dict[str, float]] = {}
     for name, directory in processes():
-        got = subprocess.run(["sudo", "-n", "cat", f"{directory}/smaps_rollup"], capture_output=True, text=True)
+        got = subprocess.run(
+            ["sudo", "-n", "cat", f"{directory}/smaps_rollup"], capture_output=True, text=True, check=False
+        )
         sizes = dict(re.findall(r"^(Rss|Pss): +(\d+) kB", got.stdout, re.MULTILINE))
         if len(sizes) == 2:
             entry = result.setdefault(name, {"processes": 0, "resident": 0.0, "proportional": 0.0})
@@ -174,6 +176,7 @@ def wrk(directory: Path, target: Target, connections: int, seconds: float) -> di
         capture_output=True,
         text=True,
         timeout=seconds + 30,
+        check=False,
     )
     after = cpu()
     if run.returncode:

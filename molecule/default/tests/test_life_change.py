@@ -148,7 +148,7 @@ def make_pair(directory: pathlib.Path) -> dict[str, str]:
             made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints | x509.KeyUsage))
         return made.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(3)]
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _unused in range(3)]
     signs = x509.KeyUsage(
         digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,

@@ -42,7 +42,7 @@ def audited(host, path: str, log: str = "audit.log") -> list[dict]:
 
 
 def test_a_rotated_log_is_kept_and_a_new_one_begun(host, web):
-    first, second = (f"/pacs/patients/{secrets.token_hex(8)}" for _ in range(2))
+    first, second = (f"/pacs/patients/{secrets.token_hex(8)}" for _unused in range(2))
     with host.sudo():
         # logrotate would not overwrite what a rotation on the same day has left.
         host.check_output(f"rm -f {LOGS}/*.log-*")
