@@ -15,14 +15,13 @@ import sys
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.unit.conftest import PROJECT
+from tests.unit.rendering import Role
 
 ANSIBLE = shutil.which("ansible-playbook", path=str(pathlib.Path(sys.executable).parent)) or shutil.which(
     "ansible-playbook"
@@ -256,17 +255,13 @@ def test_ipv6_as_certificates_write_it(address):
 
 def value(variable: str, answers: dict[str, Any]) -> Any:
     """An internal variable of the role, with these answers."""
-    loader = DataLoader()
-    variables: dict[str, Any] = {
-        "inventory_hostname": "one",
-        "certificates_names": NAMES,
-        "certificates_local_ca_directory": "/nowhere/ca",
-    }
-    for part in ("defaults", "vars"):
-        variables |= loader.load_from_file(
-            str(PROJECT / f"roles/certificates/{part}/main.yml"), trusted_as_template=True
-        )
-    return Templar(loader, variables=variables | answers).template(trust_as_template("{{ " + variable + " }}"))
+    role = Role(
+        "certificates",
+        inventory_hostname="one",
+        certificates_names=NAMES,
+        certificates_local_ca_directory="/nowhere/ca",
+    )
+    return role.value(variable, **answers)
 
 
 def test_local_ca_issues_and_renews(tmp_path: pathlib.Path):

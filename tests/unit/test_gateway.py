@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 from tests.unit.conftest import PROJECT
+from tests.unit.rendering import Role
 
 ROLE = PROJECT / "roles/gateway"
 OPENSSL = shutil.which("openssl")
@@ -38,9 +37,7 @@ NGINX, MIME_TYPES, *MODULES = next(
     [None, None],
 )
 ANSWERS: dict[str, Any] = {
-    "ansible_managed": "Ansible managed",
     "ansible_facts": {"distribution_release": "trixie"},
-    "role_path": str(ROLE),
     "gateway_server_names": ["pacs.example.org"],
     "gateway_users": [{"name": "admin", "password": "not a secret"}],
     "gateway_archive_password": "not a secret either",
@@ -49,21 +46,15 @@ ANSWERS: dict[str, Any] = {
 }
 
 
-def templar(answers: dict[str, Any] | None = None) -> Templar:
-    loader = DataLoader()
-    variables: dict[str, Any] = {}
-    for part in ("defaults", "vars"):
-        variables |= loader.load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True)
-    return Templar(loader, variables=variables | ANSWERS | (answers or {}))
+GATEWAY = Role("gateway", **ANSWERS)
 
 
 def render(name: str, answers: dict[str, Any] | None = None) -> str:
-    text = (ROLE / "templates" / f"{name}.j2").read_text()
-    return templar(answers).template(trust_as_template(text), escape_backslashes=False)
+    return GATEWAY.render(name, **(answers or {}))
 
 
 def findings(answers: dict[str, Any]) -> list[str]:
-    return templar(answers).template(trust_as_template("{{ __gateway_findings }}"))
+    return GATEWAY.findings(**answers)
 
 
 def blocks(conf: str, start: str) -> list[str]:

@@ -8,31 +8,24 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar, trust_as_template
 
 from tests.unit.conftest import PROJECT
+from tests.unit.rendering import Role
 
 ROLE = PROJECT / "roles/ohif"
 SHA256 = "0" * 64
 COMMIT = "0" * 40
 
 
-def templar(**overrides: t.Any) -> Templar:
-    loader = DataLoader()
-    variables: dict[str, t.Any] = {}
-    for part in ("defaults", "vars"):
-        variables |= loader.load_from_file(str(ROLE / part / "main.yml"), trusted_as_template=True)
-    given = {"ansible_managed": "Ansible managed", "__ohif_rsync": "/usr/bin/rsync"}
-    return Templar(loader=loader, variables=variables | given | overrides)
+OHIF = Role("ohif", __ohif_rsync="/usr/bin/rsync")
 
 
 def value(name: str, **overrides: t.Any) -> t.Any:
-    return templar(**overrides).template(trust_as_template("{{ " + name + " }}"))
+    return OHIF.value(name, **overrides)
 
 
 def app_config(**overrides: t.Any) -> str:
-    return templar(**overrides).template(trust_as_template((ROLE / "templates/app-config.js.j2").read_text()))
+    return OHIF.render("app-config.js", **overrides)
 
 
 def configuration(**overrides: t.Any) -> dict[str, t.Any]:
