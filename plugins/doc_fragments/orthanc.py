@@ -1,0 +1,51 @@
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """How a module reaches an archive; the options are those of module_utils/_orthanc.py."""
+
+    DOCUMENTATION = r"""
+attributes:
+  action_group:
+    description: Use C(group/lightbox.pacs.orthanc) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership: [lightbox.pacs.orthanc]
+options:
+  url:
+    description:
+      - Address of the archive's REST API as the host on which the module runs sees it, such as
+        V(http://127.0.0.1:8042) or V(https://pacs.example.org/pacs).
+      - A redirection is not followed.
+    type: str
+    required: true
+  url_username:
+    description: Account of the archive. Needs O(url_password).
+    type: str
+  url_password:
+    description: Password of the account.
+    type: str
+  ca_path:
+    description: PEM file of the CAs that may sign the server's certificate, in place of those of the system.
+    type: path
+  client_cert:
+    description: PEM file of a client certificate, for a server that asks for one. It may hold the key too.
+    type: path
+  client_key:
+    description: PEM file of the key of O(client_cert).
+    type: path
+  validate_certs:
+    description: Whether the server's certificate must be valid and made out to its name.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds to wait for each answer.
+    type: int
+    default: 30
+notes:
+  - Options that are the same for all tasks may stand once, in C(module_defaults) of the group
+    C(group/lightbox.pacs.orthanc).
+  - Needs nothing but Python 3.9 on the host on which it runs.
+"""
