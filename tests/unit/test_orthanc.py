@@ -19,6 +19,9 @@ ROLE = Role(
     __orthanc_probe={"changed": False, "stdout_lines": ["free 50000000000", "owner "]},
 )
 CT1 = {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}
+PEER = {"name": "other", "url": "https://other.example.org/orthanc/"}
+# Any file will do: what is in them is not looked at here.
+CLIENT = {name: __file__ for name in ("orthanc_client_certificate", "orthanc_client_key", "orthanc_client_trusted")}
 
 
 def configuration(**answers: Any) -> dict[str, Any]:
@@ -38,7 +41,14 @@ ODD: list[dict[str, Any]] = [
     {"orthanc_storage_directory": "/srv/images.1/a-b"},
     {"orthanc_image": "registry.example.org:5000/orthanc@sha256:" + "0" * 64},
     {"orthanc_image": "registry.example.org:5000/orthanc/orthanc:26.8.1-full"},
-    {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "port": "11112", "allow": ["echo", "find"]}]},
+    {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "CT2", "port": "11112", "allow": ["echo", "find"]}]},
+    {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "ct1", "host": "fd00::7", "allow": ["store", "echo"]}]},
+    {"orthanc_modalities": [{**CT1, "tls": True}], **CLIENT},
+    {"orthanc_client_trusted": __file__},
+    {"orthanc_peers": [PEER, {**PEER, "name": "two", "username": "me", "password": "x"}]},
+    {"orthanc_dicomweb_servers": [PEER], "orthanc_peers": [PEER]},
+    {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1*", "1.2.840.10008.1.2.4.*"]},
+    {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2*"]},
     {"orthanc_users": [{"name": "a.b@c-d_e", "password": "twelve chars'\"\\{{ é $"}]},
     {"orthanc_configuration": {"StableAge": 10, "DicomWeb": {"EnableWado": False}}},
     {"orthanc_plugins": ["OrthancDicomWeb"]},
@@ -104,7 +114,28 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_modalities": [CT1, CT1]}, "orthanc_modalities has a name twice"),
     ({"orthanc_modalities": [{**CT1, "name": "c t"}]}, "orthanc_modalities has a name with other characters"),
     ({"orthanc_modalities": [{**CT1, "aet": "X" * 17}]}, "the aet of ct1 is no AE title"),
-    ({"orthanc_modalities": [{**CT1, "port": 70000}]}, "orthanc_modalities has a port out of range"),
+    ({"orthanc_modalities": [{**CT1, "port": 65535}]}, "orthanc_modalities has a port out of range"),
+    ({"orthanc_modalities": [{**CT1, "host": "ct1:104"}]}, "the host of ct1 is no name and no address"),
+    ({"orthanc_modalities": [{**CT1, "host": ""}]}, "the host of ct1 is no name and no address"),
+    (
+        {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "ct1", "allow": ["echo"]}]},
+        "the aet CT1 more than once with different rights",
+    ),
+    ({"orthanc_modalities": [{**CT1, "tls": True}]}, "orthanc_modalities calls ct1 by TLS"),
+    ({"orthanc_client_certificate": __file__}, "Set all three, or none"),
+    ({"orthanc_client_trusted": "/missing/ca.pem"}, "no file on the controller: /missing/ca.pem"),
+    ({"orthanc_peers": [{**PEER, "name": "b c"}]}, "has a name twice, or one with other characters"),
+    ({"orthanc_peers": [PEER, PEER]}, "has a name twice"),
+    ({"orthanc_dicomweb_servers": [PEER, PEER]}, "has a name twice"),
+    ({"orthanc_dicomweb_servers": [{**PEER, "url": "pacs.example.org"}]}, "the url of other is none"),
+    ({"orthanc_peers": [{**PEER, "url": "https://me:secret@pacs.example.org/"}]}, "the url of other is none"),
+    ({"orthanc_peers": [{**PEER, "username": "me"}]}, "has a username without a password"),
+    ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "jpeg"]}, "orthanc_accepted_transfer_syntaxes has jpeg. Set"),
+    ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2.4.*"]}, "the one that every device knows"),
+    ({"orthanc_dicom_threads": 0}, "orthanc_dicom_threads is 0"),
+    ({"orthanc_dicom_idle_seconds": 0}, "orthanc_dicom_idle_seconds is 0"),
+    ({"orthanc_configuration": {"DicomWeb": {"Servers": {}}}}, "orthanc_configuration sets DicomWeb.Servers"),
+    ({"orthanc_configuration": {"OrthancPeersInDatabase": False}}, "orthanc_configuration sets OrthancPeersInDatabase"),
     ({"orthanc_plugins": ["OrthancGdcm"]}, "orthanc_plugins has no OrthancDicomWeb"),
     ({"orthanc_plugins": ["OrthancDicomWeb", "../x"]}, "orthanc_plugins has a name that is no name of a library"),
     ({"orthanc_dicomweb_root": "dicom-web"}, "orthanc_dicomweb_root is 'dicom-web'"),
