@@ -19,8 +19,10 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
 MISSING: Any = object()
@@ -178,7 +180,7 @@ def archive(*calls: Call, unordered: bool = False, login: tuple[str, str] | None
 
 
 def run_module(name: str, arguments: dict[str, Any], check: bool = False, diff: bool = True) -> dict[str, Any]:
-    """Run a module of the collection in this process and return its result, failed ones too."""
+    """Run a module of the collection in this process and return its result, failed ones too; warnings as text."""
     main: Callable[[], None] = importlib.import_module(f"ansible_collections.lightbox.pacs.plugins.modules.{name}").main
     given = {key: value for key, value in arguments.items() if value is not None}
     meta = {
@@ -188,9 +190,16 @@ def run_module(name: str, arguments: dict[str, Any], check: bool = False, diff: 
         "_ansible_remote_tmp": "/tmp",  # noqa: S108 - what the module is told where it would run
     }
     printed = io.StringIO()
-    with patch_module_args(given | meta), contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+    warnings: list[str] = []
+    with (
+        patch_module_args(given | meta),
+        # Ansible gathers warnings for a process that ends with its module.
+        mock.patch.object(AnsibleModule, "warn", lambda _self, text, **_unused: warnings.append(text)),
+        contextlib.redirect_stdout(printed),
+        contextlib.suppress(SystemExit),
+    ):
         main()
-    return json.loads(printed.getvalue().strip().splitlines()[-1])
+    return json.loads(printed.getvalue().strip().splitlines()[-1]) | {"warnings": warnings}
 
 
 def four_cases(

@@ -1,0 +1,472 @@
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_utils is private to the collection: its interface may change without notice.
+
+"""What an archive knows by name: DICOM modalities, peers, DICOMweb servers.
+
+Their REST resources behave alike. One GET lists them all. A PUT answers 200 whatever it did and replaces the whole
+object, so what a caller does not name is taken from what is there; where the archive does not tell it (passwords),
+the caller must. Unknown keys are taken silently, so a change is read back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
+    Orthanc,
+    OrthancError,
+    connection_spec,
+    route,
+)
+
+Object = dict  # what the archive says of one, or takes by PUT
+Entry = dict  # what the caller says of one; without what was not given
+
+# A mark of the secrets that were written, kept in the object itself. Whoever else writes the object removes it.
+FINGERPRINT = "LightboxFingerprint"
+SECRETS = ("password", "certificate_key_file", "certificate_key_password", "http_headers")
+
+
+class Registry:
+    """One kind of named objects."""
+
+    singular: str
+    plural: str
+    path: str
+    option: str
+    """The archive's own option that keeps changes over a restart."""
+    name_pattern = r"[A-Za-z0-9_-]+"
+    name_says = "letters, digits, '_' and '-'"
+
+    def __init__(self, orthanc: Orthanc) -> None:
+        self.orthanc = orthanc
+
+    def listing(self) -> dict[str, Object]:
+        return self.orthanc.get(self.path + "?expand")
+
+    def remove(self, name: str) -> None:
+        self.orthanc.delete(f"{self.path}{route(name)}")
+
+    def write(self, name: str, body: Object) -> None:
+        self.orthanc.put(f"{self.path}{route(name)}", body)
+
+    def findings(self, entry: Entry) -> list[str]:
+        """What is wrong with an entry, before anything is asked of the archive."""
+        raise NotImplementedError
+
+    def missing(self, entry: Entry) -> list[str]:
+        """The options that a new object needs and the entry lacks."""
+        raise NotImplementedError
+
+    def wanted(self, entry: Entry, current: Object | None) -> Object:
+        """What a PUT must say, the object's present state merged in. Raises OrthancError where that cannot be known."""
+        raise NotImplementedError
+
+    def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
+        """The body of the PUT, once one is needed. Raises OrthancError where it would lose what is there."""
+        return body
+
+    def public(self, found: Object) -> dict[str, Any]:
+        """An object as the module's options say it, without secrets; serves comparison, diff and result."""
+        raise NotImplementedError
+
+    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+        """Whether a PUT is needed for what the archive does not show."""
+        raise NotImplementedError
+
+    def shown(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
+        return [{"name": name, **self.public(objects[name])} for name in sorted(objects)]
+
+
+def given(options: Mapping[str, Any], names: list[str]) -> Entry:
+    return {name: options[name] for name in names if options.get(name) is not None}
+
+
+def check(registry: Registry, entries: list[Entry]) -> None:
+    """Refuse wrong entries, all at once."""
+    found = []
+    names = [entry["name"] for entry in entries]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        found.append(f"{name} is there twice; name each once")
+    for entry in entries:
+        name = entry["name"]
+        if not re.fullmatch(registry.name_pattern, name):
+            found.append(f"the name '{name}' may have {registry.name_says} only")
+        found += [f"{name}: {finding}" for finding in registry.findings(entry)]
+    if found:
+        raise OrthancError(f"{registry.plural}: {'; '.join(found)}.")
+
+
+def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusive: bool, write: bool) -> dict[str, Any]:
+    """Bring the archive to what the entries say and return the module's result. write: False in check mode."""
+    check(registry, entries)
+    current = registry.listing()
+    after = dict(current)
+    bodies: dict[str, Object] = {}
+    for entry in entries:
+        name = entry["name"]
+        was = current.get(name)
+        missing = registry.missing(entry) if was is None else []
+        if missing:
+            raise OrthancError(
+                f"The archive knows no {registry.singular} {name}. To make it known, set {' and '.join(missing)}."
+            )
+        body = registry.wanted(entry, was)
+        if was is None or registry.public(was) != registry.public(body) or registry.secrets_differ(entry, was):
+            bodies[name] = after[name] = registry.final(entry, was, body)
+    listed = {entry["name"] for entry in entries}
+    gone = [name for name in absent if name in current]
+    unlisted = sorted(set(current) - listed - set(gone))
+    if exclusive:
+        gone, unlisted = sorted(set(gone) | set(unlisted)), []
+    for name in gone:
+        del after[name]
+    before_diff = {name: registry.public(current[name]) for name in sorted({*bodies, *gone}) if name in current}
+    after_diff = {name: registry.public(after[name]) for name in sorted(bodies)}
+    for name in bodies:
+        if before_diff.get(name) == after_diff[name]:
+            before_diff[name] = {**before_diff[name], "secrets": "as they were"}
+            after_diff[name] = {**after_diff[name], "secrets": "as given"}
+    if write and (bodies or gone):
+        for name in gone:
+            registry.remove(name)
+        for name, body in bodies.items():
+            registry.write(name, body)
+        after = registry.listing()
+        verify(registry, bodies, gone, after)
+    return {
+        "changed": bool(bodies or gone),
+        "diff": {"before": before_diff, "after": after_diff},
+        registry.plural: registry.shown(after),
+        "unlisted": [{"name": name, **registry.public(current[name])} for name in unlisted],
+    }
+
+
+def verify(registry: Registry, bodies: dict[str, Object], gone: list[str], after: dict[str, Object]) -> None:
+    """Refuse to call done what the archive did not do; it says 200 to everything."""
+    for name in gone:
+        if name in after:
+            raise OrthancError(f"The archive said that it removed the {registry.singular} {name}, and still has it.")
+    for name, body in bodies.items():
+        if name not in after:
+            raise OrthancError(f"The archive said that it took the {registry.singular} {name}, and does not have it.")
+        wanted, has = registry.public(body), registry.public(after[name])
+        lost = [key for key in wanted if wanted[key] != has.get(key)]
+        if lost:
+            raise OrthancError(
+                f"The archive took the {registry.singular} {name} without {', '.join(lost)}. "
+                "Leave that out, or update the archive: older ones pass over what they do not know."
+            )
+
+
+def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
+    """The main() of a module: options describe one object, extra is what only this module has."""
+    plural = registry_class.plural
+    module = AnsibleModule(
+        argument_spec={
+            **connection_spec(),
+            **extra,
+            "name": {"type": "str"},
+            **options,
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            plural: {
+                "type": "list",
+                "elements": "dict",
+                "options": {"name": {"type": "str", "required": True}, **options},
+            },
+            "exclusive": {"type": "bool", "default": False},
+            "persistent": {"type": "bool"},
+        },
+        required_one_of=[("name", plural)],
+        mutually_exclusive=[("name", plural), *((option, plural) for option in options)],
+        supports_check_mode=True,
+    )
+    params = module.params
+    names = ["name", *options]
+    try:
+        if params[plural] is None:
+            if params["exclusive"]:
+                raise OrthancError(f"exclusive says that a list is complete. Set {plural} with it, not name.")
+            one = given(params, names)
+            entries, absent = ([one], []) if params["state"] == "present" else ([], [one["name"]])
+        else:
+            if params["state"] == "absent":
+                raise OrthancError(
+                    f"state: absent goes with name. With {plural}, exclusive removes what is not listed."
+                )
+            entries, absent = [given(entry, names) for entry in params[plural]], []
+        for entry in entries:
+            entry["update_password"] = params.get("update_password")
+        registry = make(registry_class, params)
+        result = settle(registry, entries, absent, params["exclusive"], not module.check_mode)
+    except OrthancError as error:
+        module.fail_json(msg=str(error))
+    if result["changed"] and params["persistent"] is None:
+        module.warn(
+            f"The archive forgets changed {plural.replace('_', ' ')} at its next restart unless its option "
+            f"{registry.option} is true, and does not report whether it is. Set persistent to what it is."
+        )
+    module.exit_json(**result)
+
+
+def make(registry_class: type[Registry], params: Mapping[str, Any]) -> Registry:
+    registry = registry_class(Orthanc(params))
+    if params.get("dicomweb_root"):
+        registry.path = "/" + params["dicomweb_root"].strip("/") + "/servers"
+    return registry
+
+
+class Modalities(Registry):
+    """DICOM nodes that the archive knows."""
+
+    singular, plural, path = "modality", "modalities", "/modalities"
+    option = "DicomModalitiesInDatabase"
+
+    plain: ClassVar = {
+        "aet": "AET",
+        "host": "Host",
+        "port": "Port",
+        "manufacturer": "Manufacturer",
+        "transcoding": "AllowTranscoding",
+        "tls": "UseDicomTls",
+        "local_aet": "LocalAet",
+        "dicom_timeout": "Timeout",
+        "retrieve_method": "RetrieveMethod",
+    }
+    allowed: ClassVar = {
+        "echo": ("AllowEcho",),
+        "store": ("AllowStore",),
+        "find": ("AllowFind",),
+        "find_worklist": ("AllowFindWorklist",),
+        "get": ("AllowGet",),
+        "move": ("AllowMove",),
+        "storage_commitment": ("AllowNAction", "AllowEventReport"),
+    }
+
+    def findings(self, entry: Entry) -> list[str]:
+        found = []
+        for option in ("aet", "local_aet"):
+            if option in entry and not is_aet(entry[option]) and not (option == "local_aet" and entry[option] == ""):
+                found.append(
+                    f"{option} is '{entry[option]}', which is no AE title; set it to 1 to 16 printable ASCII "
+                    "characters without a backslash and without spaces at its ends"
+                )
+        if "host" in entry and not re.fullmatch(r"[A-Za-z0-9._:%-]+", entry["host"]):
+            found.append(f"host is '{entry['host']}'; set it to a name or an address")
+        if not 1 <= entry.get("port", 1) <= 65534:
+            found.append(f"port is {entry['port']}; set it to 1 to 65534, which is what the archive takes")
+        if entry.get("dicom_timeout", 0) < 0:
+            found.append(f"dicom_timeout is {entry['dicom_timeout']}; set it to 0 or more")
+        return found
+
+    def missing(self, entry: Entry) -> list[str]:
+        return [option for option in ("aet", "host", "port") if option not in entry]
+
+    def wanted(self, entry: Entry, current: Object | None) -> Object:
+        body = dict(current or {})
+        body.update({key: entry[option] for option, key in self.plain.items() if option in entry})
+        allow = entry.get("allow", ["echo", "store"] if current is None else None)
+        if allow is not None:
+            body.update({key: right in allow for right, keys in self.allowed.items() for key in keys})
+        return body
+
+    def public(self, found: Object) -> dict[str, Any]:
+        shown: dict[str, Any] = {option: found[key] for option, key in self.plain.items() if key in found}
+        shown["allow"] = [right for right, keys in self.allowed.items() if all(found.get(key) for key in keys)]
+        return shown
+
+    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+        return False
+
+
+def is_aet(text: str) -> bool:
+    """Whether this is an AE title that every node takes; an archive takes any text and fails when it connects."""
+    return re.fullmatch(r"(?! )[ -\[\]-~]{1,16}(?<! )", text) is not None
+
+
+class WebServices(Registry):
+    """Peers and DICOMweb servers: an address with a login, of which the archive never shows the secrets."""
+
+    prefix: str
+    """Of the options that would else be called as those of the archive itself: peer_url, server_timeout."""
+    switches: ClassVar[dict[str, str]] = {}
+    """Options that are properties of the object, and Boolean."""
+
+    reserved = (
+        "Url",
+        "URL",
+        "Username",
+        "Password",
+        "CertificateFile",
+        "CertificateKeyFile",
+        "CertificateKeyPassword",
+        "Pkcs11",
+        "Timeout",
+        "HttpHeaders",
+        FINGERPRINT,
+    )
+
+    def __init__(self, orthanc: Orthanc) -> None:
+        super().__init__(orthanc)
+        self.plain = {
+            f"{self.prefix}_url": "Url",
+            "username": "Username",
+            "certificate_file": "CertificateFile",
+            "pkcs11": "Pkcs11",
+            f"{self.prefix}_timeout": "Timeout",
+        }
+
+    def findings(self, entry: Entry) -> list[str]:
+        found = []
+        url = entry.get(f"{self.prefix}_url")
+        if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+            shown = re.sub("//[^/]*@", "//…@", url)
+            found.append(f"{self.prefix}_url is '{shown}'; set it to an http or https address without a login")
+        if "password" in entry and not entry.get("username"):
+            found.append("password needs username")
+        if {"certificate_key_file", "certificate_key_password"} & set(entry) and not entry.get("certificate_file"):
+            found.append("certificate_key_file and certificate_key_password need certificate_file")
+        own = sorted({*self.reserved, *self.switches.values()} & set(entry.get("properties", {})))
+        if own:
+            found.append(f"properties holds {', '.join(own)}, which has an option of its own")
+        wrong = [key for key, value in entry.get("properties", {}).items() if isinstance(value, (dict, list))]
+        if wrong:
+            found.append(f"properties may hold text, numbers and Booleans only, not {', '.join(sorted(wrong))}")
+        if entry.get(f"{self.prefix}_timeout", 0) < 0:
+            found.append(f"{self.prefix}_timeout is below 0")
+        return found
+
+    def missing(self, entry: Entry) -> list[str]:
+        return [option for option in (f"{self.prefix}_url",) if option not in entry]
+
+    def wanted(self, entry: Entry, current: Object | None) -> Object:
+        hidden = ("Password", "CertificateKeyFile", "CertificateKeyPassword", "HttpHeaders", FINGERPRINT)
+        body: Object = {key: value for key, value in (current or {}).items() if key not in hidden}
+        if "properties" in entry:
+            known = {*self.reserved, *self.switches.values()}
+            body = {key: value for key, value in body.items() if key in known}
+            body.update({key: as_text(value) for key, value in entry["properties"].items()})
+        body.update({key: entry[option] for option, key in self.plain.items() if option in entry})
+        body.update({key: as_text(entry[option]) for option, key in self.switches.items() if option in entry})
+        body["Url"] = body["Url"].rstrip("/") + "/"
+        for key in ("Username", "CertificateFile"):
+            if not body.get(key):
+                body.pop(key, None)
+        for option, key, owner in (
+            ("password", "Password", "Username"),
+            ("certificate_key_file", "CertificateKeyFile", "CertificateFile"),
+            ("certificate_key_password", "CertificateKeyPassword", "CertificateFile"),
+        ):
+            if owner in body and entry.get(option):
+                body[key] = entry[option]
+        body["HttpHeaders"] = entry.get("http_headers", dict.fromkeys((current or {}).get("HttpHeaders") or []))
+        return body
+
+    def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
+        was = current or {}
+        untold = [
+            option
+            for option, key, present in (
+                ("password", "Username", "Username"),
+                ("certificate_key_file", "CertificateFile", "CertificateFile"),
+                ("http_headers", "HttpHeaders", "HttpHeaders"),
+            )
+            if was.get(key) and body.get(present) and option not in entry
+        ]
+        if untold:
+            raise OrthancError(
+                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(untold)}: it has what "
+                "these say, the archive does not show it, and would forget it. Set "
+                f"{' and '.join(untold)}, to an empty value where there is none."
+            )
+        if entry["update_password"] == "on_change" and any(option in entry for option in SECRETS):
+            return {**body, FINGERPRINT: fingerprint(entry)}
+        return body
+
+    def public(self, found: Object) -> dict[str, Any]:
+        shown: dict[str, Any] = {option: found[key] for option, key in self.plain.items() if key in found}
+        shown["http_headers"] = sorted(found.get("HttpHeaders") or [])
+        for option, key in self.switches.items():
+            if key in found:
+                shown[option] = as_text(found[key]) == "1"
+        known = {*self.reserved, *self.switches.values()}
+        shown["properties"] = {key: as_text(found[key]) for key in sorted(found) if key not in known}
+        return shown
+
+    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+        if not any(option in entry for option in SECRETS):
+            return False
+        how = entry["update_password"]
+        return how == "always" or (how == "on_change" and not matches(current.get(FINGERPRINT), entry))
+
+
+class Peers(WebServices):
+    """Other archives, reached by Orthanc's own REST API."""
+
+    singular, plural, path, prefix = "peer", "peers", "/peers", "peer"
+    option = "OrthancPeersInDatabase"
+
+
+class DicomWebServers(WebServices):
+    """Servers that the archive's DICOMweb plugin sends to and asks."""
+
+    singular, plural, path, prefix = "DICOMweb server", "servers", "/dicom-web/servers", "server"
+    option = "DicomWeb.ServersInDatabase"
+    name_pattern = r"[^/\s]+"
+    name_says = "characters other than '/' and spaces"
+    switches: ClassVar[dict[str, str]] = {
+        "has_delete": "HasDelete",
+        "chunked_transfers": "ChunkedTransfers",
+        "universal_transfer_syntax": "HasWadoRsUniversalTransferSyntax",
+    }
+
+    def listing(self) -> dict[str, Object]:
+        found = self.orthanc.find(self.path + "?expand")
+        if found is None:
+            raise OrthancError(
+                f"{self.orthanc.url}{self.path} is not there. Load the archive's DICOMweb plugin, or set dicomweb_root "
+                "to its option DicomWeb.Root."
+            )
+        return found
+
+    def remove(self, name: str) -> None:
+        try:
+            super().remove(name)
+        except OrthancError as error:
+            if error.status != 400:  # what it says of one that somebody else removed in the meantime
+                raise
+
+
+def as_text(value: Any) -> str:
+    """A property as the archive keeps it: it makes text of every value, 1 of true."""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return str(value)
+
+
+def canonical(entry: Entry) -> bytes:
+    return json.dumps({option: entry[option] for option in SECRETS if option in entry}, sort_keys=True).encode()
+
+
+def fingerprint(entry: Entry, salt: bytes | None = None) -> str:
+    """A mark by which the same secrets are known again. Slow on purpose (40 ms): whoever reads it must not guess."""
+    salt = salt or os.urandom(12)
+    return f"{salt.hex()}.{hashlib.scrypt(canonical(entry), salt=salt, n=2**14, r=8, p=1, dklen=24).hex()}"
+
+
+def matches(mark: Any, entry: Entry) -> bool:
+    try:
+        salt = bytes.fromhex(str(mark).split(".", maxsplit=1)[0])
+    except ValueError:
+        return False
+    return bool(salt) and hmac.compare_digest(str(mark), fingerprint(entry, salt))
