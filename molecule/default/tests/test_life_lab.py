@@ -1,12 +1,53 @@
-"""The lab itself: its servers know each other, and making it again changes nothing."""
+"""The lab itself: its servers know each other, making it again changes nothing, and it is made in other ways, too."""
 
 from __future__ import annotations
 
+import os
+import pathlib
 import re
+import shlex
+import shutil
+import socket
 import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 
 import pytest
+import yaml
 from conftest import INVENTORY, PROJECT, lab_hosts, run_playbook, server
+
+ROOT = () if os.geteuid() == 0 else ("sudo",)
+USER = "lightbox-tester"
+USERS_SERVER = {"ansible_host": "172.28.77.70", "pacs_name": "tester.lightbox.test"}
+# A run that is soon over, with work on both machines.
+SMALL = """---
+- name: Give the server a certificate
+  hosts: pacs
+  become: true
+  roles:
+    - role: lightbox.pacs.certificates
+"""
+
+
+def run(*command: str | os.PathLike[str], check: bool = True, **environment: str) -> str:
+    """What a command printed, and what it complained of."""
+    done = subprocess.run(
+        [*map(str, command)],
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0 or not check, f"{shlex.join(map(str, command))}\n{done.stdout[-3000:]}"
+    return done.stdout
+
+
+def changes(output: str) -> set[str]:
+    return set(re.findall(r"changed=(\d+)", output.rsplit("PLAY RECAP", 1)[1]))
 
 
 @pytest.mark.parametrize("name", lab_hosts())
@@ -28,7 +69,167 @@ def test_images_are_not_built_again():
 
 def test_servers_are_not_made_again():
     started = {name: server(name).check_output("stat --format %Y /proc/1") for name in lab_hosts()}
-    run = run_playbook("molecule/shared/create.yml", "-i", INVENTORY)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
-    assert set(re.findall(r"changed=(\d+)", run.stdout.rsplit("PLAY RECAP", 1)[1])) == {"0"}
+    made = run_playbook("molecule/shared/create.yml", "-i", INVENTORY)
+    assert made.returncode == 0, made.stdout[-3000:] + made.stderr[-1000:]
+    assert changes(made.stdout) == {"0"}
     assert {name: server(name).check_output("stat --format %Y /proc/1") for name in lab_hosts()} == started
+
+
+@pytest.fixture(scope="module")
+def tools() -> None:
+    """What only the tests below need is there."""
+    run(PROJECT / "tests/setup", "registry")
+
+
+def lab_images() -> set[str]:
+    """The images of servers and what they are made from, by name."""
+    names = ("--filter=reference=lightbox/base", "--filter=reference=lightbox/server")
+    return set(run("docker", "image", "ls", "--format={{.Repository}}:{{.Tag}}", *names).split())
+
+
+def image_id(name: str) -> str:
+    return run("docker", "image", "inspect", "--format", "{{.Id}}", name).strip()
+
+
+@pytest.fixture
+def registry(tools: None, tmp_path: pathlib.Path) -> Iterator[str]:
+    """The address of an empty image registry on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    settings = {
+        "version": "0.1",
+        "log": {"level": "warn"},
+        "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
+        "http": {"addr": address},
+    }
+    (tmp_path / "registry.yml").write_text(yaml.safe_dump(settings))
+    with (
+        open(tmp_path / "registry.log", "wb") as log,
+        subprocess.Popen(
+            [PROJECT / ".cache/registry/usr/bin/docker-registry", "serve", tmp_path / "registry.yml"],
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
+        try:
+            for _attempt in range(100):
+                try:
+                    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{address}/v2/"):
+                        break
+                except OSError:
+                    time.sleep(0.1)
+            else:
+                pytest.fail((tmp_path / "registry.log").read_text())
+            yield address
+        finally:
+            process.terminate()
+
+
+def test_lab_is_made_from_a_registry(registry, tmp_path):
+    """In a clone of its own, as the images of this one must stay."""
+    clone, bin_directory = tmp_path / "clone", tmp_path / "bin"
+    for directory in (clone, bin_directory):
+        directory.mkdir()
+    run(PROJECT / "tests/sanity/export", "clone", clone)
+    (bin_directory / "debootstrap").symlink_to("/bin/false")  # it is not to be asked for anything
+
+    name = f"{registry}/debian:trixie-slim"
+    base = min(image for image in lab_images() if image.startswith("lightbox/base:"))
+    pushed = image_id(base)  # the lab's own, so that what is built on it is in the engine's cache
+    run("docker", "tag", base, name)
+    before, made = lab_images(), set()
+    try:
+        run("docker", "push", "--quiet", name)
+        run("docker", "image", "rm", name)
+        environment = {"LIGHTBOX_BASE_IMAGE": name, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
+        build = run(clone / "molecule/shared/images/build", **environment)
+        made = lab_images() - before
+        assert f"Fetching {name}" in build
+        assert image_id(name) == pushed
+        files = dict(line.split("=", 1) for line in (clone / ".cache/images.env").read_text().splitlines())
+        assert files["LIGHTBOX_SERVER_IMAGE"] in made
+        assert pathlib.Path(files["LIGHTBOX_ORTHANC_ARCHIVE"]).parent == clone / ".cache"
+        layers = [
+            set(run("docker", "image", "inspect", "--format", '{{join .RootFS.Layers " "}}', image).split())
+            for image in (pushed, files["LIGHTBOX_SERVER_IMAGE"])
+        ]
+        assert layers[0] < layers[1]
+        assert run(clone / "molecule/shared/images/build", **environment) == ""
+    finally:
+        run("docker", "image", "rm", name, *made, check=False)
+
+
+def forget_user() -> None:
+    """Remove the user and all that was made for them, also what a run that was cut off has left."""
+    run(*ROOT, "docker", "rm", "--force", "--volumes", "lightbox-tester", check=False)
+    for disk in ("docker", "containerd"):
+        run(*ROOT, "docker", "volume", "rm", "--force", f"lightbox-tester-{disk}", check=False)
+    run(*ROOT, "setfacl", "--remove", f"user:{USER}", "/var/run/docker.sock", check=False)
+    run(*ROOT, "rm", "-f", f"/etc/sudoers.d/{USER}")
+    run(*ROOT, "userdel", "--force", "--remove", USER, check=False)  # whatever connection ssh still keeps open
+
+
+@pytest.fixture
+def home(tools: None, tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The home of a user who may use sudo and nothing else, with a clone in it whose inventory has one server."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    run(PROJECT / "tests/sanity/export", "clone", clone)
+    inventory = {"pacs": {"hosts": {"tester": USERS_SERVER}}, "lab": {"children": {"pacs": None}}}
+    (clone / "inventories/lab/hosts.yml").write_text(yaml.safe_dump(inventory))
+    (clone / "playbooks/small.yml").write_text(SMALL)
+    (clone / ".cache").mkdir()
+    for made in (PROJECT / ".cache").glob("orthanc-debian13-*.tar.gz"):  # made once is enough
+        shutil.copy(made, clone / ".cache")
+
+    forget_user()
+    run(*ROOT, "useradd", "--create-home", "--shell", "/bin/bash", USER)
+    directory = pathlib.Path(f"~{USER}").expanduser()
+    try:
+        run(*ROOT, "sh", "-euc", f"umask 0226; echo '{USER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/{USER}")
+        run(*ROOT, "cp", "--recursive", "--no-dereference", "--preserve=mode", clone, directory)
+        run(*ROOT, "chown", "--recursive", f"{USER}:", directory)
+        yield directory
+    finally:
+        forget_user()
+
+
+def as_user(home: pathlib.Path, *command: str | os.PathLike[str], check: bool = True) -> str:
+    """Run a command in the user's clone, with nothing of this environment but the Python that runs the tests."""
+    become = ["sudo", "--user", USER]
+    if subprocess.run([*become, "test", "-x", os.path.realpath(sys.executable)], check=False).returncode != 0:
+        # A Python in a home that is closed to others: the user may read all, and still write nothing of theirs.
+        may = "+dac_read_search"
+        become = [*ROOT, "setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups"]
+        become += [f"--inh-caps={may}", f"--ambient-caps={may}"]
+    path = f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    environment = [f"HOME={home}", f"USER={USER}", f"PATH={path}", "LANG=C.UTF-8"]
+    return run(*become, "env", "--ignore-environment", f"--chdir={home / 'clone'}", *environment, *command, check=check)
+
+
+def test_lab_is_made_through_sudo(home):
+    """All that a user without rights needs: packages, engine, images, a server, a run on it, and the way back."""
+    playbook = ("ansible-playbook", "-i", "inventories/lab")
+    ssh = ("ssh", "-F", ".lab/ssh_config", USERS_SERVER["ansible_host"])
+    assert "permission denied" in as_user(home, "docker", "info", check=False).lower()
+    assert f"Letting {USER} use Docker" in as_user(home, "tests/setup", "packages", "engine", "images")
+    assert as_user(home, "tests/setup", "packages", "engine", "images") == ""
+
+    assert "failed=0" in as_user(home, *playbook, "molecule/shared/create.yml")
+    assert changes(as_user(home, *playbook, "molecule/shared/create.yml")) == {"0"}
+    assert changes(as_user(home, *playbook, "playbooks/small.yml")) != {"0"}
+    assert changes(as_user(home, *playbook, "playbooks/small.yml")) == {"0"}
+    assert as_user(home, "stat", "--format", "%U %a", "inventories/lab/.secrets/ca/ca.key") == f"{USER} 600\n"
+
+    # On the server, where no engine is: the same user's way to one on Debian 13 with systemd.
+    as_user(home, "sh", "-euc", f"tar -c tests/setup | {shlex.join(ssh)} tar -x")
+    started = as_user(home, *ssh, "tests/setup", "engine")
+    for said in ("Installing packages for the lab's engine", "Letting admin use Docker"):
+        assert said in started
+    assert as_user(home, *ssh, "tests/setup", "engine") == ""
+    assert as_user(home, *ssh, "docker", "ps", "--quiet") == ""
+
+    assert "failed=0" in as_user(home, *playbook, "molecule/shared/destroy.yml")
+    assert run(*ROOT, "docker", "ps", "--all", "--quiet", "--filter", "name=^lightbox-tester$") == ""
+    assert run(*ROOT, "docker", "volume", "ls", "--quiet", "--filter", "name=^lightbox-tester-") == ""
+    assert run(*ROOT, "find", home, "!", "-user", USER) == ""
