@@ -34,6 +34,25 @@ Entry = dict  # what the caller says of one; without what was not given
 
 # A mark of the secrets that were written, kept in the object itself. Whoever else writes the object removes it.
 FINGERPRINT = "LightboxFingerprint"
+# What the modules of peers and DICOMweb servers have in common.
+SERVICE_OPTIONS: dict[str, dict[str, Any]] = {
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "certificate_file": {"type": "str"},
+    "certificate_key_file": {"type": "str", "no_log": False},
+    "certificate_key_password": {"type": "str", "no_log": True},
+    "pkcs11": {"type": "bool"},
+    "http_headers": {"type": "dict", "no_log": True},
+    "properties": {"type": "dict"},
+}
+UPDATE: dict[str, dict[str, Any]] = {
+    "update_password": {
+        "type": "str",
+        "choices": ["on_change", "always", "on_create"],
+        "default": "on_change",
+        "no_log": False,
+    },
+}
 SECRETS = ("password", "certificate_key_file", "certificate_key_password", "http_headers")
 
 
