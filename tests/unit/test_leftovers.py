@@ -1,0 +1,194 @@
+"""What an archive that was killed left in its storage is set aside, and nothing else is."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from ansible_collections.lightbox.pacs.plugins.module_utils import _dicom_file
+
+from tests.samples.studies import SAMPLES, to_bytes
+from tests.unit.orthanc_server import archive, call
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = to_bytes(SAMPLES["mr"].instance(0))
+UID = str(SAMPLES["mr"].instance_uid(0))
+FIND = {"Level": "Instance", "Query": {"SOPInstanceUID": UID}, "CaseSensitive": True}
+NAME = "9db77590-0920-4362-a7e3-129e6dbd9af1"
+START = float(int(time.time()))
+
+
+@pytest.fixture
+def leftovers(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    monkeypatch.setitem(sys.modules, "dicom_file", _dicom_file)
+    monkeypatch.syspath_prepend(str(ROOT / "roles" / "orthanc" / "files"))
+    module = importlib.import_module("leftovers")
+    monkeypatch.setattr(module, "SETTLED", 0)
+    yield module
+    sys.modules.pop("leftovers", None)
+
+
+def client(leftovers: ModuleType, url: str) -> Any:
+    parts = urlsplit(url)
+    return leftovers.Archive(parts.hostname, parts.port, {"gateway": "a password of letters"})
+
+
+def put(storage: Path, content: bytes, written: float = START - 1, name: str = NAME) -> Path:
+    file = storage / name[:2] / name[2:4] / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    os.utime(file, (written, written))
+    return file
+
+
+def kept_as(*names: str) -> list[Any]:
+    """The calls by which the archive tells that it keeps the instance in these files."""
+    answers = [call("POST", "/tools/find", ["an-id"], body=FIND)]
+    answers.append(call("GET", "/instances/an-id/attachments", [f"kind{number}" for number in range(len(names))]))
+    for number, name in enumerate(names):
+        answers.append(call("GET", f"/instances/an-id/attachments/kind{number}/info", {"Uuid": name}))
+    return answers
+
+
+def unknown() -> list[Any]:
+    return [call("POST", "/tools/find", [], body=FIND)]
+
+
+def test_a_file_that_the_index_does_not_know_is_set_aside(leftovers, tmp_path, capsys):
+    file = put(tmp_path, FILE)
+    with archive(*unknown() * 3) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 1
+    assert not file.exists()
+    assert (tmp_path / "leftovers" / NAME).read_bytes() == FILE
+    assert NAME in capsys.readouterr().out
+
+
+def test_half_a_file_is_set_aside(leftovers, tmp_path):
+    put(tmp_path, FILE[: len(FILE) // 2])
+    put(tmp_path, b"", name="00000000-0000-0000-0000-000000000000")
+    with archive(*unknown() * 3) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 2
+    assert len(list((tmp_path / "leftovers").iterdir())) == 2
+
+
+def test_the_copy_of_an_image_that_was_sent_again_is_set_aside(leftovers, tmp_path):
+    put(tmp_path, FILE)
+    with archive(*kept_as("another-file") * 3) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 1
+
+
+@pytest.mark.parametrize("kept", [[NAME], ["the-whole-file", NAME]], ids=["the file", "its second attachment"])
+def test_a_file_that_the_archive_keeps_stays(leftovers, tmp_path, kept):
+    file = put(tmp_path, FILE)
+    with archive(*kept_as(*kept)) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
+    assert file.read_bytes() == FILE
+
+
+def test_a_file_that_the_archive_comes_to_know_stays(leftovers, tmp_path):
+    file = put(tmp_path, FILE)
+    with archive(*unknown(), *kept_as(NAME)) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
+    assert file.exists()
+
+
+def test_a_file_that_the_archive_knows_at_the_last_moment_comes_back(leftovers, tmp_path):
+    file = put(tmp_path, FILE)
+    with archive(*unknown() * 2, *kept_as(NAME)) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
+    assert file.read_bytes() == FILE
+
+
+@pytest.mark.parametrize("status", [401, 500, 503])
+def test_nothing_moves_when_the_archive_cannot_tell(leftovers, tmp_path, status):
+    file = put(tmp_path, FILE)
+    with archive(call("POST", "/tools/find", "", body=FIND, status=status)) as server, pytest.raises(leftovers.Away):
+        leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START)
+    assert file.exists()
+
+
+def test_what_is_no_instance_stays(leftovers, tmp_path):
+    put(tmp_path, b"\x1f\x8b a summary of a series")
+    put(tmp_path, b"\0" * 4000, name="00000000-0000-0000-0000-000000000000")
+    with archive() as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
+
+
+def test_only_what_was_written_around_the_fault_is_looked_at(leftovers, tmp_path):
+    for number, written in enumerate([START - 3600, START + 1]):
+        file = put(tmp_path, FILE, written, name=f"{number}{NAME[1:]}")
+        os.utime(file.parent, (START, START))
+    old = put(tmp_path, FILE, name="ff" + NAME[2:])
+    os.utime(old.parent, (START - 3600, START - 3600))
+    (tmp_path / "index").write_bytes(FILE)
+    (tmp_path / "leftovers").mkdir()
+    with archive() as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
+
+
+def metrics(seconds: float) -> list[Any]:
+    return [
+        call("GET", "/changes?last", {"Last": 1}),
+        call("GET", "/tools/metrics-prometheus", f"orthanc_count_studies 6 1\northanc_up_time_s {seconds:.0f} 1\n"),
+    ]
+
+
+def test_an_archive_that_goes_on_running_is_left_alone(leftovers, tmp_path):
+    put(tmp_path, FILE, time.time())
+    memory = leftovers.Memory(tmp_path / ".seen")
+    with archive(*metrics(100), *metrics(105)) as server:
+        for now in (START, START + 5):
+            leftovers.look(client(leftovers, server.url), tmp_path, memory, now)
+    again = leftovers.Memory(tmp_path / ".seen")
+    assert (again.started, again.seen) == (START - 100, START + 5)
+
+
+def test_an_archive_that_started_anew_is_tidied_once(leftovers, tmp_path, monkeypatch):
+    file = put(tmp_path, FILE, START - 30)
+    leftovers.Memory(tmp_path / ".seen").keep(START - 1000, START - 40)
+    memory = leftovers.Memory(tmp_path / ".seen")
+    monkeypatch.setattr(leftovers, "SETTLED", 15)
+    monkeypatch.setattr(leftovers.time, "sleep", lambda seconds: None)
+    with archive(*metrics(10), *metrics(20), *unknown() * 3, *metrics(25)) as server:
+        leftovers.look(client(leftovers, server.url), tmp_path, memory, START)
+        assert file.exists(), "the archive gets time to settle"
+        leftovers.look(client(leftovers, server.url), tmp_path, memory, START + 10)
+        assert not file.exists()
+        leftovers.look(client(leftovers, server.url), tmp_path, memory, START + 15)
+
+
+def test_a_look_that_failed_is_taken_again(leftovers, tmp_path):
+    file = put(tmp_path, FILE, START - 30)
+    memory = leftovers.Memory(tmp_path / ".seen")
+    memory.keep(START - 1000, START - 40)
+    failing = call("POST", "/tools/find", "", body=FIND, status=503)
+    with archive(*metrics(20), failing, *metrics(30), *unknown() * 3) as server:
+        with pytest.raises(leftovers.Away):
+            leftovers.look(client(leftovers, server.url), tmp_path, memory, START)
+        leftovers.look(client(leftovers, server.url), tmp_path, memory, START + 10)
+    assert not file.exists()
+
+
+def test_an_archive_that_is_away_or_has_no_database_is_waited_for(leftovers, tmp_path):
+    with archive(call("GET", "/changes?last", "", status=503)) as server:
+        with pytest.raises(leftovers.Away):
+            leftovers.look(client(leftovers, server.url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
+        url = server.url
+    with pytest.raises(leftovers.Away):
+        leftovers.look(client(leftovers, url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
+
+
+def test_the_reader_needs_nothing_but_python():
+    assert _dicom_file.identify(io.BytesIO(FILE)).instance == UID
+    source = (ROOT / "plugins" / "module_utils" / "_dicom_file.py").read_text(encoding="utf-8")
+    imports = {line.split()[1].split(".")[0] for line in source.splitlines() if line.startswith(("import ", "from "))}
+    assert imports <= sys.stdlib_module_names
