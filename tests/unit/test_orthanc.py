@@ -214,14 +214,76 @@ def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
 
 
 def test_modalities():
-    rendered = configuration(orthanc_modalities=[CT1, {**CT1, "name": "ws", "allow": ["find"], "port": "4242"}])[
-        "DicomModalities"
-    ]
-    assert (
-        rendered["ct1"] | {"AET": "CT1", "Port": 104, "AllowStore": True, "AllowEcho": True, "AllowFind": False}
-        == rendered["ct1"]
+    ct1, reader = ROLE.value(
+        "__orthanc_modalities",
+        orthanc_modalities=[CT1, {**CT1, "name": "ws", "allow": ["find"], "port": "4242", "tls": True, "timeout": 7}],
     )
-    assert rendered["ws"] | {"Port": 4242, "AllowStore": False, "AllowFind": True, "AllowMove": False} == rendered["ws"]
+    assert ct1 == {
+        "name": "ct1",
+        "aet": "CT1",
+        "host": "192.0.2.7",
+        "port": 104,
+        "manufacturer": "Generic",
+        "allow": ["echo", "storage_commitment", "store"],
+        "tls": False,
+        "dicom_timeout": 0,
+        "local_aet": "",
+        "transcoding": True,
+    }
+    assert (reader["port"], reader["tls"], reader["dicom_timeout"]) == (4242, True, 7)
+    assert reader["allow"] == ["find", "find_worklist"]
+    only = ROLE.value("__orthanc_modalities[0].allow", orthanc_modalities=[{**CT1, "allow": ["worklist"]}])
+    assert only == ["find_worklist"]
+    assert ROLE.value("__orthanc_modalities") == []
+
+
+def test_peers_and_dicomweb_servers_are_called_as_their_modules_call_them():
+    full = {**PEER, "username": "me", "password": "a {{ b }} 'c'", "http_headers": {"X-Token": "t"}, "timeout": 5}
+    told = ROLE.value("__orthanc_peers", orthanc_peers=[PEER, full])
+    assert told[0] == {"name": "other", "peer_url": PEER["url"]}
+    assert told[1] == {
+        "name": "other",
+        "peer_url": PEER["url"],
+        "username": "me",
+        "password": "a {{ b }} 'c'",
+        "http_headers": {"X-Token": "t"},
+        "peer_timeout": 5,
+    }
+    assert ROLE.value("__orthanc_dicomweb_servers", orthanc_dicomweb_servers=[{**PEER, "timeout": 5}]) == [
+        {"name": "other", "server_url": PEER["url"], "server_timeout": 5}
+    ]
+
+
+@pytest.mark.parametrize("kind", ["peer", "server"])
+def test_peers_and_servers_are_asked_for_only_where_there_can_be_any(kind):
+    name = "__orthanc_has_peers" if kind == "peer" else "__orthanc_has_dicomweb_servers"
+    variable = "orthanc_peers" if kind == "peer" else "orthanc_dicomweb_servers"
+    assert ROLE.value(name) is False
+    assert ROLE.value(name, **{variable: [PEER]}) is True
+    assert ROLE.value(name, __orthanc_probe={"stdout_lines": ["running", f"{kind} by-hand"]}) is True
+
+
+def test_what_the_archive_knows_by_name_stands_in_its_index():
+    rendered = configuration(orthanc_modalities=[CT1], orthanc_peers=[PEER], orthanc_dicomweb_servers=[PEER])
+    assert rendered["DicomModalitiesInDatabase"] is True
+    assert rendered["OrthancPeersInDatabase"] is True
+    assert rendered["DicomWeb"]["ServersInDatabase"] is True
+    assert "DicomModalities" not in rendered
+    assert "OrthancPeers" not in rendered
+    assert "Servers" not in rendered["DicomWeb"]
+    assert "example.org" not in json.dumps(rendered)
+
+
+def test_what_the_archive_calls_others_with():
+    told = ("DicomTlsCertificate", "DicomTlsPrivateKey", "DicomTlsTrustedCertificates", "AcceptedTransferSyntaxes")
+    assert not [name for name in told if name in configuration()]
+    assert configuration()["HttpsCACertificates"] == "/etc/ssl/certs/ca-certificates.crt"
+    trusting = configuration(orthanc_client_trusted=__file__)
+    assert trusting["HttpsCACertificates"] == trusting["DicomTlsTrustedCertificates"] == "/etc/orthanc/trusted.pem"
+    assert "DicomTlsCertificate" not in trusting
+    calling = configuration(**CLIENT)
+    assert calling["DicomTlsCertificate"] == "/etc/orthanc/calling.pem"
+    assert calling["DicomTlsPrivateKey"] == "/etc/orthanc/calling.key"
 
 
 def test_container_is_hardened():
@@ -248,7 +310,11 @@ def test_a_new_container_is_made_when_anything_that_it_reads_changed():
         label(),
         label(orthanc_configuration={"StableAge": 7}),
         label(orthanc_users=[{"name": "gateway", "password": "Another7Horse8Battery"}]),
-        label(orthanc_modalities=[CT1]),
+        label(orthanc_accepted_transfer_syntaxes=["1.2.840.10008.1.2"]),
+        label(**CLIENT),
     ]
     assert all(one != other for one, other in itertools.combinations(labels, 2))
     assert label() == labels[0]
+    # What an archive that runs can be told needs no new container.
+    assert label(orthanc_modalities=[CT1], orthanc_peers=[PEER], orthanc_dicomweb_servers=[PEER]) == labels[0]
+    assert label(orthanc_accepted_transfer_syntaxes=["1.2.840.10008.1.2*"]) == labels[3]

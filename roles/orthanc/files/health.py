@@ -7,6 +7,9 @@ live   The process answers HTTP at all. Stays true while the database is away: r
 ready  The archive can serve and take images: it lets its user in, reaches its index, listens for DICOM and can write
        its storage.
 
+known  Says which peers and DICOMweb servers the archive knows: one line for each, `peer NAME` or `server NAME`,
+       after the line `running`.
+
 Exit code 0 when true, else 1 with one line that says what is wrong.
 """
 
@@ -39,6 +42,27 @@ def status(port: int, path: str, headers: dict[str, str]) -> int:
         connection.close()
 
 
+def login() -> dict[str, str]:
+    name, password = next(iter(read("users.json")["RegisteredUsers"].items()))
+    return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+
+
+def known(settings: dict) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", settings["HttpPort"], timeout=TIMEOUT)
+    try:
+        lines = ["running"]
+        for word, path in (("peer", "/peers"), ("server", settings["DicomWeb"]["Root"] + "servers")):
+            connection.request("GET", path, headers=login())
+            answer = connection.getresponse()
+            names = json.load(answer)
+            if answer.status != 200:
+                raise RuntimeError(f"{path} answers {answer.status}")
+            lines += [f"{word} {name}" for name in names]
+        print("\n".join(lines))
+    finally:
+        connection.close()
+
+
 def live(settings: dict) -> None:
     # Without credentials: 401 is the right answer of a process that works.
     answer = status(settings["HttpPort"], "/system", {})
@@ -47,10 +71,8 @@ def live(settings: dict) -> None:
 
 
 def ready(settings: dict) -> None:
-    name, password = next(iter(read("users.json")["RegisteredUsers"].items()))
-    token = base64.b64encode(f"{name}:{password}".encode()).decode()
     # /changes reads the index; /system would answer 200 although the database is gone.
-    answer = status(settings["HttpPort"], "/changes?last", {"Authorization": f"Basic {token}"})
+    answer = status(settings["HttpPort"], "/changes?last", login())
     if answer != 200:
         reason = {401: "the archive refuses its own user", 503: "the index cannot be reached"}.get(
             answer, "the index fails"
@@ -68,9 +90,9 @@ def ready(settings: dict) -> None:
 
 
 def main() -> int:
-    checks = {"live": live, "ready": ready}
+    checks = {"live": live, "ready": ready, "known": known}
     if len(sys.argv) != 2 or sys.argv[1] not in checks:
-        print("usage: health.py live|ready")
+        print("usage: health.py live|ready|known")
         return 2
     try:
         checks[sys.argv[1]](read("orthanc.json"))
