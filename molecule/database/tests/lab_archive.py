@@ -1,0 +1,183 @@
+"""The archive of this scenario as the tests use it: its REST API, images to send, its database's superuser."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import shlex
+import threading
+import time
+from typing import Any
+
+import pydicom
+import requests
+from conftest import INVENTORY, lab_hosts
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pynetdicom import AE
+
+ADDRESS = lab_hosts()["database"]["ansible_host"]
+ARCHIVE = f"http://{ADDRESS}:8042"
+CONFIGURATION = "/opt/lightbox/orthanc/configuration"
+STORAGE = "/var/lib/lightbox/orthanc"
+
+
+def secret(name: str) -> str:
+    return (INVENTORY / ".secrets" / name).read_text().strip()
+
+
+def session() -> requests.Session:
+    made = requests.Session()
+    made.trust_env = False
+    made.auth = ("gateway", secret("archive_password"))
+    return made
+
+
+def new_uid() -> str:
+    return f"2.25.{secrets.randbits(120)}"
+
+
+def instance(study: str, series: str, number: int, side: int = 64) -> tuple[str, bytes]:
+    """A secondary capture of random pixels: its SOP Instance UID, and the file."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = new_uid()
+    data = Dataset()
+    data.file_meta = meta
+    data.PatientID, data.PatientName = "LIGHTBOX-DATABASE", "Database^Test"
+    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
+    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    data.Modality, data.InstanceNumber = "OT", number
+    data.Rows = data.Columns = side
+    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
+    data.BitsAllocated = data.BitsStored = 16
+    data.HighBit = 15
+    data.PixelData = secrets.token_bytes(side * side * 2)
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, data, enforce_file_format=True)
+    return data.SOPInstanceUID, file.getvalue()
+
+
+def upload(web: requests.Session, file: bytes, timeout: float = 60) -> dict[str, Any] | None:
+    """Send one file by REST. What the archive says of it when it took it, else None."""
+    try:
+        answer = web.post(f"{ARCHIVE}/instances", data=file, timeout=timeout)
+    except requests.RequestException:
+        return None
+    if answer.status_code != 200 or answer.json().get("Status") not in ("Success", "AlreadyStored"):
+        return None
+    return answer.json()
+
+
+def find(web: requests.Session, study: str) -> dict[str, str]:
+    """SOP Instance UIDs of a study with the archive's identifiers."""
+    found = web.post(
+        f"{ARCHIVE}/tools/find",
+        json={"Level": "Instance", "Query": {"StudyInstanceUID": study}, "Expand": True},
+        timeout=60,
+    )
+    assert found.status_code == 200, found.text
+    return {one["MainDicomTags"]["SOPInstanceUID"]: one["ID"] for one in found.json()}
+
+
+def remove(web: requests.Session, study: str) -> None:
+    found = web.post(f"{ARCHIVE}/tools/find", json={"Level": "Study", "Query": {"StudyInstanceUID": study}}, timeout=60)
+    for orthanc_id in found.json():
+        assert web.delete(f"{ARCHIVE}/studies/{orthanc_id}", timeout=120).status_code == 200
+
+
+def wait_until_ready(web: requests.Session, seconds: float = 120) -> float:
+    start = time.monotonic()
+    while True:
+        try:
+            if web.get(f"{ARCHIVE}/changes?last", timeout=10).status_code == 200:
+                return time.monotonic() - start
+        except requests.RequestException:
+            pass
+        assert time.monotonic() - start < seconds, "the archive did not come back"
+        time.sleep(0.3)
+
+
+class Load:
+    """Images that arrive all the time, by REST and by C-STORE, until the end of the block; what was acknowledged."""
+
+    def __init__(self, threads: int = 3) -> None:
+        self.study, self.series = new_uid(), new_uid()
+        self.acknowledged: dict[str, bytes] = {}
+        self.refused: dict[str, bytes] = {}
+        self.lock = threading.Lock()
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self._rest) for _ in range(threads)]
+        self.threads.append(threading.Thread(target=self._dicom))
+
+    def _note(self, uid: str, file: bytes, taken: bool) -> None:
+        with self.lock:
+            (self.acknowledged if taken else self.refused)[uid] = file
+        if not taken:
+            time.sleep(0.2)
+
+    def _rest(self) -> None:
+        web = session()
+        while not self.over.is_set():
+            uid, file = instance(self.study, self.series, 1)
+            self._note(uid, file, upload(web, file) is not None)
+
+    def _dicom(self) -> None:
+        entity = AE("DEMO")
+        entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
+        entity.add_requested_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)
+        association = None
+        while not self.over.is_set():
+            uid, file = instance(self.study, self.series, 2)
+            if association is None or not association.is_established:
+                association = entity.associate(ADDRESS, 14242, ae_title="LIGHTBOX")
+            status = None
+            if association.is_established:
+                try:
+                    status = association.send_c_store(pydicom.dcmread(io.BytesIO(file)))
+                except (RuntimeError, ValueError):
+                    association.abort()
+            self._note(uid, file, bool(status) and status.Status == 0x0000)
+        if association is not None and association.is_established:
+            association.release()
+
+    def __enter__(self) -> Load:
+        for thread in self.threads:
+            thread.start()
+        until = time.monotonic() + 60
+        while len(self.acknowledged) < 20:
+            assert time.monotonic() < until, "the archive takes no images"
+            time.sleep(0.1)
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(120)
+
+    def assert_nothing_is_lost(self, web: requests.Session) -> None:
+        kept = find(web, self.study)
+        assert set(self.acknowledged) <= set(kept), "an image that was acknowledged is lost"
+        assert set(kept) <= set(self.acknowledged) | set(self.refused)
+        for uid, orthanc_id in kept.items():
+            got = web.get(f"{ARCHIVE}/instances/{orthanc_id}/file", timeout=30).content
+            sent = self.acknowledged.get(uid) or self.refused[uid]
+            assert pydicom.dcmread(io.BytesIO(got)).PixelData == pydicom.dcmread(io.BytesIO(sent)).PixelData
+
+
+def sql(host, question: str, database: str = "postgres") -> list[str]:
+    """Ask PostgreSQL as its superuser."""
+    with host.sudo():
+        answer = host.check_output(f"psql -U postgres -XAtq -d {database} -c {shlex.quote(question)}")
+    return answer.splitlines()
+
+
+def on_server(host, command: str) -> str:
+    with host.sudo():
+        return host.check_output(command)
+
+
+def container(host) -> dict[str, Any]:
+    return json.loads(on_server(host, "docker inspect lightbox-orthanc"))[0]
