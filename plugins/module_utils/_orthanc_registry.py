@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import is_aet
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -306,11 +307,6 @@ class Modalities(Registry):
 
     def secrets_differ(self, entry: Entry, current: Object) -> bool:
         return False
-
-
-def is_aet(text: str) -> bool:
-    """Whether this is an AE title that every node takes; an archive takes any text and fails when it connects."""
-    return re.fullmatch(r"(?! )[ -\[\]-~]{1,16}(?<! )", text) is not None
 
 
 class WebServices(Registry):
