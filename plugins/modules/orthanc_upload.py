@@ -1,0 +1,310 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: orthanc_upload
+short_description: Bring DICOM files into an archive
+version_added: 0.1.0
+author: The lightbox.pacs maintainers (@lightbox-pacs)
+description:
+  - Sends a DICOM file, a folder of them or a zip to Orthanc's REST API, several at a time, leaving out what is there.
+  - What is there is asked once for each study. An instance is known by its patient ID and UIDs, and its content by its
+    hash.
+  - Files are read in pieces. The memory needed (less than 100 MB) depends neither on how many files there are nor on
+    their size.
+  - A run that was interrupted may be started again; it sends what is missing.
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+    details: What the archive would refuse is not known then.
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
+    details: Of each study how many of the instances given are in the archive.
+options:
+  src:
+    description:
+      - A DICOM file, a zip, or a folder of both, on the host on which the module runs. Use C(delegate_to=localhost)
+        for files on the controller.
+      - A zip is known by its content. A zip within a zip is not opened.
+    type: path
+    required: true
+  recursive:
+    description: Whether folders in the folder are searched, too. Links to folders are never followed.
+    type: bool
+    default: true
+  compare:
+    description:
+      - When an instance counts as being there already. V(uid) asks for the same patient ID and UIDs, V(size) for the
+        same size as well, V(hash) for the same MD5 checksum.
+      - V(hash) reads every file that is there. An archive from Orthanc 1.12.5 on tells all checksums of a study in one
+        answer, an older one is asked for each instance.
+      - An archive that changes what it stores (C(IngestTranscoding), a Lua script) has another content than the
+        file. V(uid) suits it.
+    type: str
+    choices: [hash, size, uid]
+    default: hash
+  different:
+    description:
+      - What to do where the archive has another content under the same UIDs. V(keep) leaves it and warns. V(replace)
+        removes the archive's instance and sends the file. V(fail) leaves it and fails when everything else was sent.
+    type: str
+    choices: [keep, replace, fail]
+    default: keep
+  junk:
+    description:
+      - What to do with files that are no DICOM files or that the archive cannot read. V(report) lists them in the
+        result and goes on. V(fail) does the same, and fails in the end.
+      - A C(DICOMDIR) is passed over.
+    type: str
+    choices: [report, fail]
+    default: report
+  threads:
+    description: How many files are sent at the same time.
+    type: int
+    default: 4
+  progress_file:
+    description:
+      - A file on the host on which the module runs that says how far it is, as a JSON object, rewritten every second.
+        There are only numbers in it, and C(state), which is V(running), V(done) or V(failed).
+      - Ansible itself shows nothing before a module ends. See the examples.
+    type: path
+extends_documentation_fragment: [lightbox.pacs.orthanc]
+notes:
+  - Every minute a line with numbers goes to the system's log.
+  - An archive that is short of threads (C(HttpThreadsCount)) or that has another client's idle connections may be
+    slower with more O(threads).
+seealso:
+  - module: lightbox.pacs.orthanc_study_info
+"""
+
+EXAMPLES = r"""
+- name: Bring a folder of the controller into the archive
+  lightbox.pacs.orthanc_upload:
+    url: https://pacs.example.org/pacs
+    url_username: admin
+    url_password: "{{ pacs_password }}"
+    src: /data/old-archive
+  delegate_to: localhost
+
+- name: Bring a zip into the archive, and fail when there is anything else in it
+  lightbox.pacs.orthanc_upload:
+    url: http://127.0.0.1:8042
+    src: /srv/import/study.zip
+    junk: fail
+    different: fail
+
+# A large upload that shows where it is.
+- name: Start the upload
+  lightbox.pacs.orthanc_upload:
+    url: http://127.0.0.1:8042
+    src: /mnt/old-archive
+    progress_file: /run/upload.json
+  async: 86400
+  poll: 0
+  register: upload_job
+
+- name: Show how far the upload is, and wait for it
+  ansible.builtin.command: cat /run/upload.json
+  register: upload_progress
+  changed_when: false
+  until: (upload_progress.stdout | from_json).state != 'running'
+  retries: 8640
+  delay: 10
+
+- name: Take its result
+  ansible.builtin.async_status:
+    jid: "{{ upload_job.ansible_job_id }}"
+  register: upload
+  until: upload is finished
+"""
+
+RETURN = r"""
+upload:
+  description: What was done, or would be in check mode.
+  returned: always
+  type: dict
+  contains:
+    found:
+      description: Number of instances in O(src).
+      type: int
+      sample: 300
+    sent:
+      description: Number of instances that the archive did not have and that were stored.
+      type: int
+      sample: 12
+    replaced:
+      description: Number of instances of which the archive had another content, and that were replaced.
+      type: int
+      sample: 0
+    present:
+      description: Number of instances that were there.
+      type: int
+      sample: 288
+    different:
+      description: The first hundred files of which the archive has another content.
+      type: list
+      elements: str
+      sample: []
+    different_count:
+      description: Number of these.
+      type: int
+      sample: 0
+    junk:
+      description: The first hundred files that are no DICOM files or that the archive cannot read, each with why.
+      type: list
+      elements: str
+      sample: [/data/old-archive/readme.txt is no DICOM file]
+    junk_count:
+      description: Number of these.
+      type: int
+      sample: 1
+    failed:
+      description: The first hundred files that could not be read or that the archive did not take, each with why.
+      type: list
+      elements: str
+      sample: []
+    failed_count:
+      description: Number of these. Where it is not V(0) the module fails.
+      type: int
+      sample: 0
+    studies:
+      description: Orthanc's identifiers of the studies to which the instances belong, the first thousand of them.
+      type: list
+      elements: str
+      sample: [95157c93-1e751764-e278a968-bbcdf1d0-205e019c]
+    studies_count:
+      description: Number of these.
+      type: int
+      sample: 1
+    bytes_sent:
+      description: Bytes of the instances that were stored.
+      type: int
+      sample: 6310968
+    seconds:
+      description: How long it took.
+      type: float
+      sample: 0.8
+    megabytes_per_second:
+      description: Rate of what was sent.
+      type: float
+      sample: 7.9
+    requests:
+      description: Number of HTTP requests.
+      type: int
+      sample: 13
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, connection_spec
+from ansible_collections.lightbox.pacs.plugins.module_utils._upload import MEGABYTE, Options, Progress, Upload
+
+SHOWN = 1000  # studies in a result
+
+
+def result_of(upload: Upload, progress: Progress) -> dict[str, Any]:
+    tally = upload.tally
+    return {
+        "found": tally.found,
+        "sent": tally.sent,
+        "replaced": tally.replaced,
+        "present": tally.present,
+        "different": sorted(tally.different.first),
+        "different_count": tally.different.count,
+        "junk": sorted(tally.junk.first),
+        "junk_count": tally.junk.count,
+        "failed": sorted(tally.failed.first),
+        "failed_count": tally.failed.count,
+        "studies": sorted(upload.study_ids)[:SHOWN],
+        "studies_count": len(tally.studies),
+        "bytes_sent": tally.bytes_sent,
+        "seconds": round(progress.seconds, 2),
+        "megabytes_per_second": round(tally.bytes_sent / MEGABYTE / max(progress.seconds, 0.001), 1),
+        "requests": upload.requests,
+    }
+
+
+def diff_of(upload: Upload) -> dict[str, str]:
+    studies = sorted(upload.tally.studies.items())[:SHOWN]
+
+    def lines(which: int) -> str:
+        return "".join(f"study {uid}: {counts[which]} of {counts[1]} instances\n" for uid, counts in studies)
+
+    return {"before": lines(0), "after": lines(1)}
+
+
+def complaint(upload: Upload, options: dict[str, Any]) -> str | None:
+    """Why the module fails; None where it does not."""
+    tally = upload.tally
+    if upload.stopped_by is not None:
+        return f"{upload.stopped_by} Before that {tally.sent} instances were sent, which stay."
+    if tally.failed.count:
+        return f"{tally.failed.count} files did not get into the archive. The first: {tally.failed.first[0]}."
+    if tally.junk.count and options["junk"] == "fail":
+        return f"{tally.junk.count} files are no DICOM files. The first: {tally.junk.first[0]}."
+    if tally.different.count and options["different"] == "fail":
+        first = tally.different.first[0]
+        return f"The archive has another content of {tally.different.count} instances. The first: {first}."
+    return None
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            connection_spec(),
+            src={"type": "path", "required": True},
+            recursive={"type": "bool", "default": True},
+            compare={"type": "str", "choices": ["hash", "size", "uid"], "default": "hash"},
+            different={"type": "str", "choices": ["keep", "replace", "fail"], "default": "keep"},
+            junk={"type": "str", "choices": ["report", "fail"], "default": "report"},
+            threads={"type": "int", "default": 4},
+            progress_file={"type": "path"},
+        ),
+        supports_check_mode=True,
+    )
+    src = module.params["src"]
+    if not os.path.exists(src):
+        module.fail_json(msg=f"src is '{src}', which is not there. Is it a path of the host on which the module runs?")
+    if not 1 <= module.params["threads"] <= 64:
+        module.fail_json(msg=f"threads is {module.params['threads']}. Set it to a number from 1 to 64.")
+    progress = Progress(module.params["progress_file"], module.log)
+    options = Options(
+        compare=module.params["compare"],
+        different=module.params["different"],
+        threads=module.params["threads"],
+        recursive=module.params["recursive"],
+        check_mode=module.check_mode,
+    )
+    try:
+        upload = Upload(Orthanc(module.params), options, progress)
+    except OrthancError as error:
+        module.fail_json(msg=str(error))
+    upload.run(src)
+    tally = upload.tally
+    if tally.different.count and options.different == "keep":
+        module.warn(
+            f"The archive has another content of {tally.different.count} instances, which was kept; see different in "
+            "the result, and the option different."
+        )
+    outcome = {
+        "changed": bool(tally.sent or tally.replaced),
+        "upload": result_of(upload, progress),
+        "diff": diff_of(upload),
+    }
+    wrong = complaint(upload, module.params)
+    if wrong:
+        module.fail_json(msg=wrong, **outcome)
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()
