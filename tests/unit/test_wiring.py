@@ -1,0 +1,75 @@
+"""What the wiring makes of an inventory's answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from tests.unit.conftest import PROJECT
+
+WIRING = PROJECT / "playbooks/group_vars/all/wiring.yml"
+CT = {"name": "ct", "aet": "CT", "host": "192.0.2.21"}
+SIX = {"name": "six", "aet": "SIX", "host": "2001:db8::21", "allow": ["store"]}
+NAMED = {"name": "named", "aet": "NAMED", "host": "ct2.example.org"}
+CALLED = {"name": "called", "aet": "CALLED", "host": "192.0.2.22", "allow": []}
+SAFE = {"name": "safe", "aet": "SAFE", "host": "192.0.2.23", "tls": True}
+
+
+def networks(**answers: Any) -> tuple[list[str], list[str]]:
+    """Who reaches the plain DICOM port, and who the one with TLS."""
+    loader = DataLoader()
+    variables = loader.load_from_file(str(WIRING), trusted_as_template=True)
+    templar = Templar(loader, variables=variables | answers)
+    plain, tls = (
+        templar.template(trust_as_template("{{ " + name + " | list }}"))
+        for name in ("__pacs_dicom_networks", "__pacs_dicom_tls_networks")
+    )
+    return sorted(plain), sorted(tls)
+
+
+CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "nothing": ({}, [], []),
+    "networks": ({"pacs_dicom_networks": ["10.1.0.0/16"]}, ["10.1.0.0/16"], ["10.1.0.0/16"]),
+    "addresses of modalities alone": (
+        {"pacs_modalities": [CT, SIX]},
+        [CT["host"], SIX["host"]],
+        [CT["host"], SIX["host"]],
+    ),
+    "names are not resolved": ({"pacs_modalities": [NAMED]}, [], []),
+    "who may ask for nothing does not call": ({"pacs_modalities": [CALLED, CT]}, [CT["host"]], [CT["host"]]),
+    "networks and addresses": (
+        {"pacs_dicom_networks": ["10.1.0.0/16"], "pacs_modalities": [CT]},
+        ["10.1.0.0/16", CT["host"]],
+        ["10.1.0.0/16", CT["host"]],
+    ),
+    "with TLS to the TLS port only": ({"pacs_modalities": [CT, SAFE]}, [CT["host"]], [CT["host"], SAFE["host"]]),
+    "networks for TLS alone leave the plain port closed": (
+        {"pacs_dicom_tls_networks": ["10.1.0.0/16"], "pacs_modalities": [CT]},
+        [],
+        ["10.1.0.0/16", CT["host"]],
+    ),
+    "an empty list closes the TLS port": (
+        {"pacs_dicom_networks": ["10.1.0.0/16"], "pacs_dicom_tls_networks": [], "pacs_modalities": [CT]},
+        ["10.1.0.0/16", CT["host"]],
+        [],
+    ),
+    "but not to those that need it": (
+        {"pacs_dicom_tls_networks": [], "pacs_modalities": [CT, SAFE]},
+        [CT["host"]],
+        [SAFE["host"]],
+    ),
+    "an address is named once": (
+        {"pacs_dicom_networks": [CT["host"]], "pacs_modalities": [CT, {**CT, "name": "again"}]},
+        [CT["host"]],
+        [CT["host"]],
+    ),
+    "bad modalities are the role's to refuse": ({"pacs_modalities": [{"name": "ct"}, {"host": ""}]}, [], []),
+}
+
+
+@pytest.mark.parametrize(("answers", "plain", "tls"), CASES.values(), ids=CASES.keys())
+def test_who_reaches_the_dicom_ports(answers, plain, tls):
+    assert networks(**answers) == (sorted(plain), sorted(tls))
