@@ -1,0 +1,37 @@
+"""The data behind the check of `orthanc_configuration`: which options there are.
+
+python -m tests.options write DIRECTORY    read clones of upstream's repositories (see sources.yml), write the data
+python -m tests.options check DIRECTORY    tell whether the data are what that would write
+python -m tests.options prove IMAGE        look for each option in the libraries of the image of Debian's packages
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+from . import build
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["write" | "check" as verb, directory]:
+            made = build.text(build.build(pathlib.Path(directory)))
+            if verb == "write":
+                build.TARGET.write_text(made, encoding="utf-8")
+            elif build.TARGET.read_text(encoding="utf-8") != made:
+                print(f"{build.TARGET.name} is not what upstream's files and tests/options say: run it with write")
+                return 1
+        case ["prove", image]:
+            missing = build.prove(json.loads(build.TARGET.read_text(encoding="utf-8")), "debian", image)
+            print("\n".join(missing) or "Every option stands in the library that is said to read it.")
+            return 1 if missing else 0
+        case _:
+            print(__doc__)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
