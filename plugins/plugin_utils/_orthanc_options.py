@@ -371,7 +371,7 @@ def section(archive: Archive, name: str, value: Any) -> Iterator[str]:
 def plugins_findings(archive: Archive) -> Iterator[str]:
     for plugin in archive.plugins:
         if not isinstance(plugin, str) or not re.fullmatch(r"[A-Za-z0-9]+", plugin):
-            yield f"orthanc_plugins has a name that is no name of a library ({plugin}). Set one such as OrthancDicomWeb."
+            yield f"orthanc_plugins has a name that is no name of a library ({plugin}). Take it out."
             continue
         product = archive.product_of.get(plugin)
         if product in archive.versions or plugin in archive.versions:
