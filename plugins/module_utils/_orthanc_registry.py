@@ -239,9 +239,9 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
     module.exit_json(**result)
 
 
-def make(registry_class: type[Registry], params: Mapping[str, Any]) -> Registry:
-    registry = registry_class(Orthanc(params))
-    if params.get("dicomweb_root"):
+def make(registry_class: type[Registry], params: Mapping[str, Any], archive: Orthanc | None = None) -> Registry:
+    registry = registry_class(archive or Orthanc(params))
+    if registry_class is DicomWebServers:
         registry.path = "/" + params["dicomweb_root"].strip("/") + "/servers"
     return registry
 

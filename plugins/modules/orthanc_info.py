@@ -1,0 +1,282 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: orthanc_info
+short_description: Read what an archive is, holds and knows, and whether it is well
+version_added: 0.1.0
+author: The lightbox.pacs maintainers (@lightbox-pacs)
+description:
+  - Reads an Orthanc archive's version, plugins, counts, health, and the nodes that it knows.
+  - One HTTP request for each subset; for V(plugins) one more for each plugin, as the archive tells their versions one
+    by one.
+extends_documentation_fragment:
+  - lightbox.pacs.orthanc
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying the target.
+    support: full
+    details: Changes nothing at all.
+  diff_mode:
+    description: Returns details on what has changed when in diff mode.
+    support: none
+options:
+  gather_subset:
+    description:
+      - What to read.
+      - With V(health), an archive that does not answer is a value and no failure; without it, it is a failure.
+    type: list
+    elements: str
+    choices: [system, plugins, statistics, health, modalities, peers, dicomweb_servers]
+    default: [system, plugins, statistics, health]
+  dicomweb_root:
+    description: The archive's option C(DicomWeb.Root).
+    type: str
+    default: /dicom-web
+seealso:
+  - module: lightbox.pacs.orthanc_modality
+  - module: lightbox.pacs.orthanc_peer
+  - module: lightbox.pacs.orthanc_dicomweb_server
+"""
+
+EXAMPLES = r"""
+- name: See which version runs and whether it is well
+  lightbox.pacs.orthanc_info:
+    url: http://127.0.0.1:8042
+    url_username: admin
+    url_password: "{{ archive_password }}"
+  register: archive
+
+- name: Wait until it can serve, database and all
+  lightbox.pacs.orthanc_info:
+    url: http://127.0.0.1:8042
+    gather_subset: [health]
+  register: archive
+  until: archive.health.ready
+  retries: 30
+  delay: 2
+"""
+
+RETURN = r"""
+health:
+  description: Whether the archive is well. Null where not asked for.
+  returned: success
+  type: dict
+  contains:
+    alive:
+      description: Whether the process answers. To start it anew helps only where this is false.
+      type: bool
+    ready:
+      description: Whether it can serve - it reaches its database. The archive's C(/system) does not tell.
+      type: bool
+    details:
+      description: What is wrong; else empty.
+      type: str
+      sample: ''
+    last_change:
+      description: Sequence number of the last change in the archive; null where it is not ready.
+      type: int
+      sample: 1234
+system:
+  description:
+    - The archive's own description, with its names in snake case. Null where not asked for or not alive.
+    - Newer archives tell more. Those below are always there.
+  returned: success
+  type: dict
+  contains:
+    version:
+      description: Version of Orthanc.
+      type: str
+      sample: 1.12.7
+    api_version:
+      description: Version of the REST API.
+      type: int
+      sample: 27
+    name:
+      description: The archive's name.
+      type: str
+    dicom_aet:
+      description: Its AE title.
+      type: str
+    database_backend_plugin:
+      description: Path of the plugin that keeps the index; null for the built-in SQLite.
+      type: str
+    capabilities:
+      description: What the database can do, by name; empty with archives before 1.12.5.
+      type: dict
+      sample: {has_extended_find: true}
+plugins:
+  description: The plugins that are loaded, and what they say of themselves. Null where not asked for or not alive.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Name of the plugin.
+      type: str
+      sample: dicom-web
+    version:
+      description: Its version.
+      type: str
+      sample: '1.20'
+    description:
+      description: What it is for.
+      type: str
+statistics:
+  description: What the archive holds. Null where not asked for, not alive, or not ready.
+  returned: success
+  type: dict
+  contains:
+    patients:
+      description: Number of patients.
+      type: int
+    studies:
+      description: Number of studies.
+      type: int
+    series:
+      description: Number of series.
+      type: int
+    instances:
+      description: Number of instances.
+      type: int
+    disk_bytes:
+      description: Bytes on the disk.
+      type: int
+    uncompressed_bytes:
+      description: Bytes before compression.
+      type: int
+modalities:
+  description: As returned by M(lightbox.pacs.orthanc_modality). Null where not asked for or not alive.
+  returned: success
+  type: list
+  elements: dict
+peers:
+  description: As returned by M(lightbox.pacs.orthanc_peer). Null where not asked for or not alive.
+  returned: success
+  type: list
+  elements: dict
+dicomweb_servers:
+  description: As C(servers) of M(lightbox.pacs.orthanc_dicomweb_server). Null where not asked for or not alive.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
+    Orthanc,
+    OrthancError,
+    connection_spec,
+    route,
+)
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_registry import (
+    DicomWebServers,
+    Modalities,
+    Peers,
+    Registry,
+    make,
+)
+
+SUBSETS = ("system", "plugins", "statistics", "health", "modalities", "peers", "dicomweb_servers")
+REGISTRIES: dict[str, type[Registry]] = {"modalities": Modalities, "peers": Peers, "dicomweb_servers": DicomWebServers}
+
+
+def snake(name: str) -> str:
+    """DatabaseServerIdentifier as database_server_identifier, IsHttpServerSecure as is_http_server_secure."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def system(archive: Orthanc) -> dict[str, Any]:
+    said = archive.system
+    found = {snake(name): value for name, value in said.items()}
+    found["capabilities"] = {snake(name): value for name, value in said.get("Capabilities", {}).items()}
+    return found
+
+
+def plugins(archive: Orthanc) -> list[dict[str, Any]]:
+    found = []
+    for name in archive.get("/plugins"):
+        if name != "explorer.js":  # which is listed first, and no plugin
+            said = archive.get(route("plugins", name))
+            found.append(
+                {"id": name, "version": said.get("Version", ""), "description": said.get("Description", "").strip()}
+            )
+    return sorted(found, key=lambda plugin: plugin["id"])
+
+
+def statistics(archive: Orthanc) -> dict[str, int] | None:
+    try:
+        said = archive.get("/statistics")
+    except OrthancError as error:
+        if error.status == 503:
+            return None
+        raise
+    return {
+        "patients": said["CountPatients"],
+        "studies": said["CountStudies"],
+        "series": said["CountSeries"],
+        "instances": said["CountInstances"],
+        "disk_bytes": int(said["TotalDiskSize"]),
+        "uncompressed_bytes": int(said["TotalUncompressedSize"]),
+    }
+
+
+def health(archive: Orthanc) -> dict[str, Any]:
+    """Asks for the last change, because the archive must ask its database for it. Raises where the login is wrong."""
+    found: dict[str, Any] = {"alive": True, "ready": True, "details": "", "last_change": None}
+    try:
+        found["last_change"] = archive.get("/changes?last")["Last"]
+    except OrthancError as error:
+        if error.status is not None and error.status < 500:
+            raise
+        # The archive says what is wrong; a gateway that does not reach it does not.
+        found.update(alive=bool(error.details), ready=False, details=str(error))
+    return found
+
+
+def gather(params: dict[str, Any]) -> dict[str, Any]:
+    wanted = params["gather_subset"]
+    found: dict[str, Any] = dict.fromkeys(SUBSETS)
+    archive = Orthanc(params)
+    if "health" in wanted:
+        found["health"] = health(archive)
+        if not found["health"]["alive"]:
+            return found
+    for subset, read in (("system", system), ("plugins", plugins), ("statistics", statistics)):
+        if subset in wanted:
+            found[subset] = read(archive)
+    for subset, kind in REGISTRIES.items():
+        if subset in wanted:
+            registry = make(kind, params, archive)
+            found[subset] = registry.shown(registry.listing())
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **connection_spec(),
+            "gather_subset": {
+                "type": "list",
+                "elements": "str",
+                "choices": list(SUBSETS),
+                "default": ["system", "plugins", "statistics", "health"],
+            },
+            "dicomweb_root": {"type": "str", "default": "/dicom-web"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        module.exit_json(changed=False, **gather(module.params))
+    except OrthancError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

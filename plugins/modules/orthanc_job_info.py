@@ -1,0 +1,182 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: orthanc_job_info
+short_description: Read what an archive works on, and what came of it
+version_added: 0.1.0
+author: The lightbox.pacs maintainers (@lightbox-pacs)
+description:
+  - Reads the jobs of an Orthanc archive, such as sending a study or making an archive of it - those that wait, run, and
+    the last of those that ended.
+  - One HTTP request.
+extends_documentation_fragment:
+  - lightbox.pacs.orthanc
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying the target.
+    support: full
+    details: Changes nothing at all.
+  diff_mode:
+    description: Returns details on what has changed when in diff mode.
+    support: none
+options:
+  job:
+    description: Identifier of one job. One that the archive does not know is no failure; RV(jobs) is empty then.
+    type: str
+  states:
+    description: Only jobs in one of these states.
+    type: list
+    elements: str
+    choices: [pending, running, success, failure, paused, retry]
+  types:
+    description: Only jobs of one of these types, as the archive calls them, such as V(DicomModalityStore).
+    type: list
+    elements: str
+notes:
+  - An archive remembers as many jobs that ended as its option C(JobsHistorySize) says, 10 by default.
+  - Jobs belong to one node. Of several archives on one database each knows its own only.
+seealso:
+  - module: lightbox.pacs.orthanc_info
+"""
+
+EXAMPLES = r"""
+- name: See what failed
+  lightbox.pacs.orthanc_job_info:
+    url: http://127.0.0.1:8042
+    url_username: admin
+    url_password: "{{ archive_password }}"
+    states: [failure]
+  register: failed
+
+- name: Wait until nothing is being sent any more
+  lightbox.pacs.orthanc_job_info:
+    url: http://127.0.0.1:8042
+    states: [pending, running, retry]
+    types: [DicomModalityStore]
+  register: sending
+  until: sending.jobs | length == 0
+  retries: 60
+  delay: 5
+"""
+
+RETURN = r"""
+jobs:
+  description: The jobs, the oldest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Identifier of the job.
+      type: str
+    type:
+      description: What the archive calls it.
+      type: str
+      sample: DicomModalityStore
+    state:
+      description: One of V(pending), V(running), V(success), V(failure), V(paused), V(retry).
+      type: str
+    progress:
+      description: Per cent of it that is done.
+      type: int
+    priority:
+      description: Those with a higher number come first.
+      type: int
+    created:
+      description: When it was ordered, in UTC.
+      type: str
+      sample: '2026-11-21T03:24:59Z'
+    completed:
+      description: When it ended, in UTC; null while it did not.
+      type: str
+    estimated_completion:
+      description: When the archive expects it to end, in UTC; null where it does not know.
+      type: str
+    runtime_seconds:
+      description: How long it has run.
+      type: float
+    error_code:
+      description: Number of the error; 0 where there is none.
+      type: int
+    error:
+      description: The error in words; empty where there is none.
+      type: str
+    content:
+      description: What the job says of itself, depending on its type, with the archive's names.
+      type: dict
+"""
+
+import re
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
+    Orthanc,
+    OrthancError,
+    connection_spec,
+    route,
+)
+
+STATES = ["pending", "running", "success", "failure", "paused", "retry"]
+
+
+def moment(text: str | None) -> str | None:
+    """20261121T032459.123456 as 2026-11-21T03:24:59Z. The archive's clock is UTC."""
+    found = re.match(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)", text or "")
+    return "{}-{}-{}T{}:{}:{}Z".format(*found.groups()) if found else None
+
+
+def shown(job: dict[str, Any]) -> dict[str, Any]:
+    failed = job.get("ErrorCode", 0) != 0
+    words = [job.get("ErrorDescription"), job.get("ErrorDetails")]
+    return {
+        "id": job["ID"],
+        "type": job["Type"],
+        "state": job["State"].lower(),
+        "progress": job["Progress"],
+        "priority": job["Priority"],
+        "created": moment(job["CreationTime"]),
+        "completed": moment(job.get("CompletionTime")),
+        "estimated_completion": moment(job.get("EstimatedTimeOfArrival")),
+        "runtime_seconds": job["EffectiveRuntime"],
+        "error_code": job.get("ErrorCode", 0),
+        "error": ": ".join(word for word in words if word) if failed else "",
+        "content": job.get("Content") or {},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **connection_spec(),
+            "job": {"type": "str"},
+            "states": {"type": "list", "elements": "str", "choices": STATES},
+            "types": {"type": "list", "elements": "str"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        archive = Orthanc(params)
+        if params["job"]:
+            job = archive.find(route("jobs", params["job"]))
+            found = [job] if job is not None else []
+        else:
+            found = archive.get("/jobs?expand")
+    except OrthancError as error:
+        module.fail_json(msg=str(error))
+    jobs = [
+        job
+        for job in map(shown, sorted(found, key=lambda job: (job["CreationTime"], job["ID"])))
+        if (params["states"] is None or job["state"] in params["states"])
+        and (params["types"] is None or job["type"] in params["types"])
+    ]
+    module.exit_json(changed=False, jobs=jobs)
+
+
+if __name__ == "__main__":
+    main()
