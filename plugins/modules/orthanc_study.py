@@ -1,0 +1,351 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: orthanc_study
+short_description: Remove a study from an archive, make an anonymised copy of it, or send it somewhere
+version_added: 0.1.0
+author: The lightbox.pacs maintainers (@lightbox-pacs)
+description:
+  - Removes a study of Orthanc, makes an anonymised copy of it in the same archive, or sends it to a DICOM modality or
+    an Orthanc peer that the archive knows. There is no default for what to do.
+  - What was copied or sent is noted with the study, in its metadata 51907, which no export carries. So a second run
+    neither makes a second copy nor sends again, unless the study has got new images since, the options are others, or
+    the copy is gone. A run that was interrupted finds its job again.
+extends_documentation_fragment:
+  - lightbox.pacs.orthanc
+  - lightbox.pacs.orthanc_resource
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying the target.
+    support: full
+    details: Whether the archive knows O(modality) or O(peer), and whether that answers, is not tried.
+  diff_mode:
+    description: Returns details on what has changed when in diff mode.
+    support: full
+options:
+  state:
+    description:
+      - V(absent) removes the study with all its images from the archive. A study that is not there is no error.
+      - V(anonymized) makes a copy without the patient's identity, with new UIDs. The study itself stays.
+      - V(sent) sends it to O(modality) or O(peer).
+    type: str
+    choices: [absent, anonymized, sent]
+    required: true
+  replace:
+    description:
+      - With O(state=anonymized), DICOM tags of the copy and their values, in place of what the anonymisation would make
+        of them.
+    type: dict
+    default: {}
+  keep:
+    description: With O(state=anonymized), DICOM tags that stay as they are.
+    type: list
+    elements: str
+    default: []
+  remove:
+    description: With O(state=anonymized), DICOM tags that go as well.
+    type: list
+    elements: str
+    default: []
+  keep_private_tags:
+    description: With O(state=anonymized), whether private tags stay. They may tell who the patient is.
+    type: bool
+    default: false
+  dicom_version:
+    description:
+      - With O(state=anonymized), the edition of the standard whose list of tags is followed, such as V(2023b). Where
+        not given, the archive's own default.
+    type: str
+  modality:
+    description: With O(state=sent), name of a modality of the archive; see M(lightbox.pacs.orthanc_modality).
+    type: str
+  peer:
+    description: With O(state=sent), name of a peer of the archive; see M(lightbox.pacs.orthanc_peer).
+    type: str
+  again:
+    description: Whether to copy or send even if that was done before.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Whether to wait until it is copied or sent. Where not, a failure shows itself only to the next run, which tries
+        again, or in the archive's jobs.
+    type: bool
+    default: true
+  wait_seconds:
+    description: How long to wait before failing. The archive goes on then, and a later run takes up the wait.
+    type: int
+    default: 600
+notes:
+  - Jobs belong to one archive process. Behind a load balancer all calls must reach the same one.
+  - An archive with C(CheckRevisions) refuses to change the note. A warning tells so, and the next run does all again.
+seealso:
+  - module: lightbox.pacs.orthanc_study_info
+"""
+
+EXAMPLES = r"""
+- name: Make an anonymised copy for teaching
+  lightbox.pacs.orthanc_study:
+    url: http://127.0.0.1:8042
+    uid: 1.2.276.0.7230010.3.1.2.313263360.1.1596188549.895807
+    state: anonymized
+    replace:
+      PatientName: Teaching^12
+      PatientID: T12
+    keep: [StudyDescription, SeriesDescription]
+  register: teaching
+
+- name: Send it to the workstation
+  lightbox.pacs.orthanc_study:
+    url: http://127.0.0.1:8042
+    id: "{{ teaching.study.copy }}"
+    state: sent
+    modality: workstation
+
+- name: Remove a study
+  lightbox.pacs.orthanc_study:
+    url: http://127.0.0.1:8042
+    uid: 1.2.276.0.7230010.3.1.2.313263360.1.1596188549.895807
+    state: absent
+"""
+
+RETURN = r"""
+study:
+  description: The study and what became of it.
+  returned: success
+  type: dict
+  contains:
+    id:
+      description: Orthanc's identifier of the study; empty where O(uid) names none that is there.
+      type: str
+      sample: 95157c93-1e751764-e278a968-bbcdf1d0-205e019c
+    copy:
+      description: Orthanc's identifier of the anonymised copy. Empty in check mode before there is one, and without
+        O(wait).
+      type: str
+      sample: 3d90046a-e04c0246-74025a4e-e2914153-ab5086d0
+    job:
+      description: The archive's job that copies or sends; empty where there was nothing to do.
+      type: str
+      sample: 0fbf2a88-f92a-4723-90cb-4538e1010a9f
+    instances:
+      description: How many images this job copied or sent.
+      type: int
+      sample: 60
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
+    Orthanc,
+    OrthancError,
+    connection_spec,
+    route,
+)
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
+    RESOURCE_RULES,
+    missing,
+    resource_id,
+    resource_path,
+    resource_spec,
+)
+
+NOTE = "51907"  # number of the metadata that holds the note; those from 1024 on are the users'
+IDENTIFIERS = frozenset(("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
+GONE = ("Failure", "Paused")
+
+
+class Study:
+    """One study, and what is noted with it."""
+
+    def __init__(self, archive: Orthanc, identifier: str) -> None:
+        self.archive = archive
+        self.id = identifier
+        found = archive.find(resource_path("study", identifier, "metadata"), {"expand": ""})
+        self.is_there = found is not None
+        self.metadata: dict[str, Any] = found or {}
+
+    @property
+    def changed_last(self) -> str:
+        return str(self.metadata.get("LastUpdate", ""))
+
+    def note(self, task: str) -> dict[str, str] | None:
+        """What is noted of a task, if that was of the images that the study has now."""
+        noted = notes_in(self.metadata).get(task)
+        return noted if isinstance(noted, dict) and noted.get("of") == self.changed_last else None
+
+    def write_note(self, task: str, **what: str) -> str | None:
+        """Note; others' notes stay. Returns why not where the archive refuses."""
+        metadata = self.archive.find(resource_path("study", self.id, "metadata"), {"expand": ""})
+        if metadata is None:
+            return None  # removed meanwhile: nothing to note it with
+        notes = {**notes_in(metadata), task: {"of": self.changed_last, **what}}
+        try:
+            self.archive.put(resource_path("study", self.id, "metadata", NOTE), json.dumps(notes, sort_keys=True))
+        except OrthancError as error:
+            return str(error)
+        return None
+
+
+def notes_in(metadata: dict[str, Any]) -> dict[str, Any]:
+    try:
+        notes = json.loads(metadata.get(NOTE, "{}"))
+    except ValueError:
+        return {}
+    return notes if isinstance(notes, dict) else {}
+
+
+def task_of(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """What is to be done: its name in the note, the path of the API below the study or the archive, and the body."""
+    if params["state"] == "sent":
+        kind = "modalities" if params["modality"] else "peers"
+        name = params["modality"] or params["peer"]
+        return f"sent to {kind}/{name}", route(kind, name, "store"), {"Synchronous": False}
+    body: dict[str, Any] = {"Asynchronous": True}
+    for key, option in (("Replace", "replace"), ("Keep", "keep"), ("Remove", "remove")):
+        if params[option]:
+            value = params[option]
+            body[key] = {tag: str(text) for tag, text in value.items()} if option == "replace" else value
+    if params["keep_private_tags"]:
+        body["KeepPrivateTags"] = True
+    if params["dicom_version"]:
+        body["DicomVersion"] = params["dicom_version"]
+    if "SOPInstanceUID" in params["keep"]:
+        raise OrthancError("keep has SOPInstanceUID: a copy with the same UIDs is none. Take it out.")
+    if IDENTIFIERS & {*params["keep"], *params["replace"]}:
+        body["Force"] = True  # the archive's own "yes, I mean it" for identifiers
+    digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+    return f"anonymized {digest}", "", body
+
+
+def done_before(study: Study, task: str) -> dict[str, str] | None:
+    """The note of the task where it still holds: its job goes on or went well, its copy is there."""
+    noted = study.note(task)
+    if noted is None:
+        return None
+    if "job" in noted:
+        job = study.archive.find(route("jobs", noted["job"]))
+        return None if job is None or job.get("State") in GONE else noted
+    if "copy" in noted:
+        copy = study.archive.find(resource_path("study", noted["copy"], "metadata"), {"expand": ""})
+        return None if copy is None or copy.get("AnonymizedFrom") != study.id else noted
+    return noted
+
+
+def start(study: Study, path: str, body: dict[str, Any]) -> str:
+    if path:
+        try:
+            answer = study.archive.post(path, {**body, "Resources": [study.id]})
+        except OrthancError as error:
+            if error.status == 404:
+                raise OrthancError(
+                    f"The archive at {study.archive.url} does not know {path.split('/')[2]} ({error.details}). Make it "
+                    "with lightbox.pacs.orthanc_modality or lightbox.pacs.orthanc_peer."
+                ) from None
+            raise
+    else:
+        answer = study.archive.post(resource_path("study", study.id, "anonymize"), body)
+    return str(answer["ID"])
+
+
+def bring_about(module: AnsibleModule, study: Study) -> dict[str, Any]:
+    """Copy or send, unless that was done."""
+    params = module.params
+    task, path, body = task_of(params)
+    result: dict[str, Any] = {"id": study.id, "copy": "", "job": "", "instances": 0}
+    noted = None if params["again"] else done_before(study, task)
+    changed = noted is None
+    # Nothing in the diff names the patient.
+    diff = {"before": {task: not changed}, "after": {task: True}}
+    outcome = {"changed": changed, "study": result, "diff": diff}
+    if noted is not None and "job" not in noted:
+        result["copy"] = noted.get("copy", "")
+        return outcome
+    if module.check_mode:
+        return outcome
+    complaint = None
+    if noted is None:
+        result["job"] = start(study, path, body)
+        complaint = study.write_note(task, job=result["job"])
+    else:
+        result["job"] = noted["job"]
+    if params["wait"]:
+        job = study.archive.job(result["job"], params["wait_seconds"])
+        content = job.get("Content", {})
+        result["instances"] = int(content.get("InstancesCount", 0))
+        if content.get("FailedInstancesCount"):
+            raise OrthancError(
+                f"{content['FailedInstancesCount']} of {result['instances']} images were left out: {task}."
+            )
+        if params["state"] == "anonymized":
+            result["copy"] = str(content["ID"])
+            complaint = study.write_note(task, copy=result["copy"])
+        else:
+            complaint = study.write_note(task, sent=str(result["instances"]))
+    if complaint:
+        module.warn(f"What was done could not be noted with the study, so the next run will do it again: {complaint}")
+    return outcome
+
+
+def remove(module: AnsibleModule, archive: Orthanc, identifier: str | None) -> dict[str, Any]:
+    path = "" if identifier is None else resource_path("study", identifier)
+    is_there = identifier is not None and archive.find(path) is not None
+    if is_there and not module.check_mode:
+        archive.delete(path)
+    return {
+        "changed": is_there,
+        "study": {"id": identifier or "", "copy": "", "job": "", "instances": 0},
+        "diff": {"before": {"state": "present" if is_there else "absent"}, "after": {"state": "absent"}},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            connection_spec(),
+            **resource_spec(),
+            state={"type": "str", "choices": ["absent", "anonymized", "sent"], "required": True},
+            replace={"type": "dict", "default": {}},
+            keep={"type": "list", "elements": "str", "default": []},
+            remove={"type": "list", "elements": "str", "default": []},
+            keep_private_tags={"type": "bool", "default": False},
+            dicom_version={"type": "str"},
+            modality={"type": "str"},
+            peer={"type": "str"},
+            again={"type": "bool", "default": False},
+            wait={"type": "bool", "default": True},
+            wait_seconds={"type": "int", "default": 600},
+        ),
+        required_if=[("state", "sent", ("modality", "peer"), True)],
+        required_one_of=RESOURCE_RULES["required_one_of"],
+        mutually_exclusive=[*RESOURCE_RULES["mutually_exclusive"], ("modality", "peer")],
+        supports_check_mode=True,
+    )
+    try:
+        archive = Orthanc(module.params)
+        identifier = resource_id(archive, module.params, "study")
+        if module.params["state"] == "absent":
+            outcome = remove(module, archive, identifier)
+        else:
+            if identifier is None:
+                raise missing(archive, module.params, "study")
+            study = Study(archive, identifier)
+            if not study.is_there:
+                raise missing(archive, module.params, "study")
+            outcome = bring_about(module, study)
+    except OrthancError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**outcome)
+
+
+if __name__ == "__main__":
+    main()
