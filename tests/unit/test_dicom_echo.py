@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import struct
-import subprocess
 import threading
 import time
 from typing import Any
@@ -15,6 +13,7 @@ import pytest
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
 from tests.unit.orthanc_server import run_module
+from tests.unit.pki import make_pki, server_context
 
 VERIFICATION = "1.2.840.10008.1.1"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
@@ -22,31 +21,7 @@ CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
-    """A CA, a server certificate for localhost, a client certificate, and another CA that signed nothing."""
-    directory = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    for ca in ("ca", "other"):
-        subject = ("-x509", "-days", "2", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
-        openssl("req", *key, *subject, "-addext", "basicConstraints=critical,CA:TRUE")
-    for name in ("localhost", "client"):
-        openssl("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        (directory / f"{name}.ext").write_text(f"subjectAltName=DNS:{name}\n")
-        signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signed, "-extfile", f"{name}.ext", "-out", f"{name}.pem")
-    return directory
-
-
-def context(pki, client: bool = False):
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(pki / "localhost.pem", pki / "localhost.key")
-    if client:
-        made.load_verify_locations(pki / "ca.pem")
-        made.verify_mode = ssl.CERT_REQUIRED
-    return made
+    return make_pki(tmp_path_factory.mktemp("pki"))
 
 
 @contextlib.contextmanager
@@ -105,7 +80,7 @@ def test_plain(check):
 
 
 def test_tls(pki):
-    with scp(context(pki)) as port:
+    with scp(server_context(pki)) as port:
         done = run(port, tls=True, ca_path=str(pki / "ca.pem"))
     assert done["reachable"] is True
     assert done["encryption"]["version"] == "TLSv1.3"
@@ -115,7 +90,7 @@ def test_tls(pki):
 
 def test_tls_with_client_certificate(pki):
     client = {"client_cert": str(pki / "client.pem"), "client_key": str(pki / "client.key")}
-    with scp(context(pki, client=True)) as port:
+    with scp(server_context(pki, client=True)) as port:
         assert run(port, tls=True, ca_path=str(pki / "ca.pem"), **client)["reachable"] is True
         failed = run(port, tls=True, ca_path=str(pki / "ca.pem"))
     assert "a client certificate that it trusts" in failed["msg"]
@@ -133,14 +108,14 @@ def test_tls_with_client_certificate(pki):
 )
 def test_a_certificate_that_does_not_fit(pki, arguments, said):
     arguments = {key: str(pki / value) if key != "server_name" else value for key, value in arguments.items()}
-    with scp(context(pki)) as port:
+    with scp(server_context(pki)) as port:
         failed = run(port, tls=True, **arguments)
         assert said in failed["msg"]
         assert run(port, tls=True, validate_certs=False)["reachable"] is True
 
 
 def test_plain_and_tls_are_not_mixed_up(pki):
-    with scp(context(pki)) as port:
+    with scp(server_context(pki)) as port:
         assert "TLS" in run(port)["msg"]
     with scp() as port:
         failed = run(port, tls=True, ca_path=str(pki / "ca.pem"))
