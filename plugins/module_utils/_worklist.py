@@ -1,0 +1,375 @@
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_utils is private to the collection: its interface may change without notice.
+
+"""Worklist entries as DICOM files: checked, written, read back.
+
+Written by hand rather than with DCMTK's dump2dcm: a host needs no DCMTK then, no value can break out of a dump's
+syntax, and the same entry is the same file to the last byte with any version of anything. Attributes: DICOM PS3.4,
+table K.6-1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import re
+import struct
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
+    BIG_ENDIAN,
+    IMPLICIT,
+    ITEM,
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    Elements,
+    NotDicomError,
+)
+
+# What DCMTK and Orthanc write into worklist files as their SOP class: DICOM has none for them.
+SOP_CLASS = "1.2.276.0.7230010.3.1.0.1"
+EXPLICIT = "1.2.840.10008.1.2.1"
+UTF8 = "ISO_IR 192"
+# {2.25.<UUID as a decimal>}, made once for the collection.
+IMPLEMENTATION_CLASS = "2.25.172968571862354217653287469126497538241"
+
+# Keyword: group, element, type of value. What scheduling systems put into worklists.
+DICTIONARY: dict[str, tuple[int, int, str]] = {
+    "SpecificCharacterSet": (0x0008, 0x0005, "CS"),
+    "InstanceCreationDate": (0x0008, 0x0012, "DA"),
+    "InstanceCreationTime": (0x0008, 0x0013, "TM"),
+    "StudyDate": (0x0008, 0x0020, "DA"),
+    "StudyTime": (0x0008, 0x0030, "TM"),
+    "AccessionNumber": (0x0008, 0x0050, "SH"),
+    "IssuerOfAccessionNumberSequence": (0x0008, 0x0051, "SQ"),
+    "Modality": (0x0008, 0x0060, "CS"),
+    "InstitutionName": (0x0008, 0x0080, "LO"),
+    "InstitutionAddress": (0x0008, 0x0081, "ST"),
+    "ReferringPhysicianName": (0x0008, 0x0090, "PN"),
+    "CodeValue": (0x0008, 0x0100, "SH"),
+    "CodingSchemeDesignator": (0x0008, 0x0102, "SH"),
+    "CodingSchemeVersion": (0x0008, 0x0103, "SH"),
+    "CodeMeaning": (0x0008, 0x0104, "LO"),
+    "StudyDescription": (0x0008, 0x1030, "LO"),
+    "InstitutionalDepartmentName": (0x0008, 0x1040, "LO"),
+    "ReferencedStudySequence": (0x0008, 0x1110, "SQ"),
+    "ReferencedPatientSequence": (0x0008, 0x1120, "SQ"),
+    "ReferencedSOPClassUID": (0x0008, 0x1150, "UI"),
+    "ReferencedSOPInstanceUID": (0x0008, 0x1155, "UI"),
+    "PatientName": (0x0010, 0x0010, "PN"),
+    "PatientID": (0x0010, 0x0020, "LO"),
+    "IssuerOfPatientID": (0x0010, 0x0021, "LO"),
+    "PatientBirthDate": (0x0010, 0x0030, "DA"),
+    "PatientBirthTime": (0x0010, 0x0032, "TM"),
+    "PatientSex": (0x0010, 0x0040, "CS"),
+    "OtherPatientIDs": (0x0010, 0x1000, "LO"),
+    "OtherPatientNames": (0x0010, 0x1001, "PN"),
+    "PatientAge": (0x0010, 0x1010, "AS"),
+    "PatientSize": (0x0010, 0x1020, "DS"),
+    "PatientWeight": (0x0010, 0x1030, "DS"),
+    "PatientAddress": (0x0010, 0x1040, "LO"),
+    "MilitaryRank": (0x0010, 0x1080, "LO"),
+    "MedicalAlerts": (0x0010, 0x2000, "LO"),
+    "Allergies": (0x0010, 0x2110, "LO"),
+    "PatientTelephoneNumbers": (0x0010, 0x2154, "SH"),
+    "EthnicGroup": (0x0010, 0x2160, "SH"),
+    "Occupation": (0x0010, 0x2180, "SH"),
+    "SmokingStatus": (0x0010, 0x21A0, "CS"),
+    "AdditionalPatientHistory": (0x0010, 0x21B0, "LT"),
+    "PregnancyStatus": (0x0010, 0x21C0, "US"),
+    "LastMenstrualDate": (0x0010, 0x21D0, "DA"),
+    "PatientReligiousPreference": (0x0010, 0x21F0, "LO"),
+    "PatientComments": (0x0010, 0x4000, "LT"),
+    "StudyInstanceUID": (0x0020, 0x000D, "UI"),
+    "StudyID": (0x0020, 0x0010, "SH"),
+    "RequestingPhysician": (0x0032, 0x1032, "PN"),
+    "RequestingService": (0x0032, 0x1033, "LO"),
+    "RequestedProcedureDescription": (0x0032, 0x1060, "LO"),
+    "RequestedProcedureCodeSequence": (0x0032, 0x1064, "SQ"),
+    "RequestedContrastAgent": (0x0032, 0x1070, "LO"),
+    "StudyComments": (0x0032, 0x4000, "LT"),
+    "AdmissionID": (0x0038, 0x0010, "LO"),
+    "AdmittingDate": (0x0038, 0x0020, "DA"),
+    "AdmittingTime": (0x0038, 0x0021, "TM"),
+    "SpecialNeeds": (0x0038, 0x0050, "LO"),
+    "ServiceEpisodeID": (0x0038, 0x0060, "LO"),
+    "CurrentPatientLocation": (0x0038, 0x0300, "LO"),
+    "PatientInstitutionResidence": (0x0038, 0x0400, "LO"),
+    "PatientState": (0x0038, 0x0500, "LO"),
+    "VisitComments": (0x0038, 0x4000, "LT"),
+    "ScheduledStationAETitle": (0x0040, 0x0001, "AE"),
+    "ScheduledProcedureStepStartDate": (0x0040, 0x0002, "DA"),
+    "ScheduledProcedureStepStartTime": (0x0040, 0x0003, "TM"),
+    "ScheduledProcedureStepEndDate": (0x0040, 0x0004, "DA"),
+    "ScheduledProcedureStepEndTime": (0x0040, 0x0005, "TM"),
+    "ScheduledPerformingPhysicianName": (0x0040, 0x0006, "PN"),
+    "ScheduledProcedureStepDescription": (0x0040, 0x0007, "LO"),
+    "ScheduledProtocolCodeSequence": (0x0040, 0x0008, "SQ"),
+    "ScheduledProcedureStepID": (0x0040, 0x0009, "SH"),
+    "ScheduledStationName": (0x0040, 0x0010, "SH"),
+    "ScheduledProcedureStepLocation": (0x0040, 0x0011, "SH"),
+    "PreMedication": (0x0040, 0x0012, "LO"),
+    "ScheduledProcedureStepStatus": (0x0040, 0x0020, "CS"),
+    "ScheduledProcedureStepSequence": (0x0040, 0x0100, "SQ"),
+    "CommentsOnTheScheduledProcedureStep": (0x0040, 0x0400, "LT"),
+    "RequestedProcedureID": (0x0040, 0x1001, "SH"),
+    "ReasonForTheRequestedProcedure": (0x0040, 0x1002, "LO"),
+    "RequestedProcedurePriority": (0x0040, 0x1003, "SH"),
+    "PatientTransportArrangements": (0x0040, 0x1004, "LO"),
+    "RequestedProcedureLocation": (0x0040, 0x1005, "LO"),
+    "ReasonForRequestedProcedureCodeSequence": (0x0040, 0x100A, "SQ"),
+    "NamesOfIntendedRecipientsOfResults": (0x0040, 0x1010, "PN"),
+    "RequestedProcedureComments": (0x0040, 0x1400, "LT"),
+    "ReasonForTheImagingServiceRequest": (0x0040, 0x2001, "LO"),
+    "IssueDateOfImagingServiceRequest": (0x0040, 0x2004, "DA"),
+    "IssueTimeOfImagingServiceRequest": (0x0040, 0x2005, "TM"),
+    "PlacerOrderNumberImagingServiceRequest": (0x0040, 0x2016, "LO"),
+    "FillerOrderNumberImagingServiceRequest": (0x0040, 0x2017, "LO"),
+    "OrderEnteredBy": (0x0040, 0x2008, "PN"),
+    "OrderEntererLocation": (0x0040, 0x2009, "SH"),
+    "OrderCallbackPhoneNumber": (0x0040, 0x2010, "SH"),
+    "ImagingServiceRequestComments": (0x0040, 0x2400, "LT"),
+    "ConfidentialityConstraintOnPatientDataDescription": (0x0040, 0x3001, "LO"),
+    "LocalNamespaceEntityID": (0x0040, 0x0031, "UT"),
+    "UniversalEntityID": (0x0040, 0x0032, "UT"),
+    "UniversalEntityIDType": (0x0040, 0x0033, "CS"),
+}
+KEYWORDS = {(group, element): keyword for keyword, (group, element, _kind) in DICTIONARY.items()}
+
+# How many characters a value may have, and what it must look like (PS3.5 6.2).
+LONGEST = {"AE": 16, "AS": 4, "CS": 16, "DA": 8, "DS": 16, "LO": 64, "LT": 10240, "PN": 194, "SH": 16, "ST": 1024}
+LONGEST |= {"TM": 16, "UI": 64, "US": 5, "UT": 2**20}
+PATTERNS = {
+    "AE": ("[ -\\[\\]-~]*", "printable ASCII without backslash"),
+    "AS": ("[0-9]{3}[DWMY]", "as 045Y"),
+    "CS": ("[A-Z0-9 _]*", "capital letters, digits, spaces and underscores"),
+    "DA": ("[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])", "a date as 20261231"),
+    "DS": ("[-+]?[0-9.]+([eE][-+]?[0-9]+)?", "a number"),
+    "TM": ("([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\\.[0-9]{1,6})?)?)?", "a time as 093000"),
+    "UI": ("[0-9]+(\\.[0-9]+)*", "digits and dots"),
+    "US": ("[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}", "a number up to 64999"),
+}
+ONE_VALUE = frozenset(("LT", "ST", "UT", "SQ"))  # in these a backslash is a letter like any other
+Tags = dict[str, Any]
+
+
+class WorklistError(Exception):
+    """What is wrong with the entry, for the person who wrote it."""
+
+
+def normal(tags: Mapping[str, Any], where: str = "tags") -> Tags:
+    """The tags with each value as text, a list of texts, or a list of items, in the order of DICOM.
+
+    Raises WorklistError with everything that is wrong.
+    """
+    wrong: list[str] = []
+    result = _normal(tags, where, wrong)
+    if wrong:
+        raise WorklistError("; ".join(wrong))
+    return result
+
+
+def _normal(tags: Mapping[str, Any], where: str, wrong: list[str]) -> Tags:
+    result: Tags = {}
+    for keyword, value in tags.items():
+        place = f"{where}.{keyword}"
+        if keyword not in DICTIONARY:
+            close = difflib.get_close_matches(str(keyword), DICTIONARY, 1, 0.7)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            wrong.append(f"{place} is no attribute of worklists that this module knows{hint}")
+            continue
+        kind = DICTIONARY[keyword][2]
+        if kind == "SQ":
+            result[keyword] = _items(value, place, wrong)
+            continue
+        values = value if isinstance(value, list) else [value]
+        texts = [_text(one, kind, place, wrong) for one in values]
+        if len(texts) > 1 and kind in ONE_VALUE:
+            wrong.append(f"{place} is a list, and may have one value only")
+        result[keyword] = texts if len(texts) > 1 else texts[0] if texts else ""
+    return dict(sorted(result.items(), key=lambda one: DICTIONARY[one[0]][:2]))
+
+
+def _items(value: Any, place: str, wrong: list[str]) -> list[Tags]:
+    if isinstance(value, Mapping):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        wrong.append(f"{place} is a sequence: write it as a list of mappings")
+        return []
+    return [_normal(one, f"{place}[{index}]", wrong) for index, one in enumerate(value)]
+
+
+def _text(value: Any, kind: str, place: str, wrong: list[str]) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (bool, list, Mapping)):
+        wrong.append(f"{place} is no text. Put it in quotes")
+        return ""
+    text = str(value).strip()
+    if not text:
+        return ""
+    pattern, described = PATTERNS.get(kind, ("", ""))
+    if len(text) > LONGEST[kind]:
+        wrong.append(f"{place} has {len(text)} characters, and may have {LONGEST[kind]}")
+    elif pattern and not re.fullmatch(pattern, text):
+        wrong.append(f"{place} is '{text}'. Write it as {described}" if kind != "PN" else f"{place} is wrong")
+    elif kind not in ONE_VALUE and "\\" in text:
+        wrong.append(f"{place} has a backslash, which separates values. Write several values as a list")
+    elif any(ord(letter) < 32 and (letter not in "\t\r\n\f" or kind not in ONE_VALUE) for letter in text):
+        wrong.append(f"{place} has a control character")
+    return text
+
+
+def check_complete(tags: Tags) -> None:
+    """What no worklist can do without, by the measure of Orthanc's worklist plugin."""
+    steps = tags.get("ScheduledProcedureStepSequence") or []
+    if not steps:
+        raise WorklistError("tags has no ScheduledProcedureStepSequence with at least one step")
+    lacking = [
+        f"tags.ScheduledProcedureStepSequence[{index}].{keyword}"
+        for index, step in enumerate(steps)
+        for keyword in ("Modality", "ScheduledProcedureStepStartDate")
+        if not step.get(keyword)
+    ]
+    if lacking:
+        raise WorklistError(f"{' and '.join(lacking)} is missing, without which no modality finds the entry")
+
+
+def new_uid() -> str:
+    return f"2.25.{uuid.uuid4().int}"
+
+
+# Writing
+
+
+def to_file(name: str, tags: Tags) -> bytes:
+    """The entry as a DICOM file; the same for the same name and tags."""
+    instance = f"2.25.{uuid.uuid5(uuid.UUID(int=0), name).int}"
+    meta = b"".join(
+        (
+            _element(0x0002, 0x0001, "OB", b"\0\1"),
+            _element(0x0002, 0x0002, "UI", _padded(SOP_CLASS, "UI")),
+            _element(0x0002, 0x0003, "UI", _padded(instance, "UI")),
+            _element(0x0002, 0x0010, "UI", _padded(EXPLICIT, "UI")),
+            _element(0x0002, 0x0012, "UI", _padded(IMPLEMENTATION_CLASS, "UI")),
+        )
+    )
+    head = bytes(128) + b"DICM" + _element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta)))
+    return head + meta + _dataset({"SpecificCharacterSet": UTF8, **tags})
+
+
+def _dataset(tags: Tags) -> bytes:
+    written = []
+    for keyword, value in sorted(tags.items(), key=lambda one: DICTIONARY[one[0]][:2]):
+        group, element, kind = DICTIONARY[keyword]
+        if kind == "SQ":
+            content = b"".join(struct.pack("<HHI", *ITEM, len(item)) + item for item in map(_dataset, value))
+        elif kind == "US":
+            texts = value if isinstance(value, list) else [value]
+            content = b"".join(struct.pack("<H", int(text)) for text in texts if text)
+        else:
+            content = _padded("\\".join(value) if isinstance(value, list) else value, kind)
+        written.append(_element(group, element, kind, content))
+    return b"".join(written)
+
+
+def _padded(text: str, kind: str) -> bytes:
+    content = text.encode()
+    return content + (b"\0" if kind == "UI" else b" ") * (len(content) % 2)
+
+
+def _element(group: int, element: int, kind: str, content: bytes) -> bytes:
+    if kind in ("OB", "SQ", "UT"):
+        return struct.pack("<HH2sHI", group, element, kind.encode(), 0, len(content)) + content
+    return struct.pack("<HH2sH", group, element, kind.encode(), len(content)) + content
+
+
+# Reading
+
+
+def from_file(content: bytes) -> Tags:
+    """What a worklist file says, of the attributes known here; made by anybody. Raises NotDicomError."""
+    stream = io.BytesIO(content)
+    explicit, big = True, False
+    if content[128:132] == b"DICM":
+        stream.seek(132)
+        syntax = EXPLICIT
+        elements = Elements(stream, explicit=True, big=False)
+        while content[stream.tell() : stream.tell() + 2] == b"\2\0":
+            tag, length = elements.next()
+            value = elements.take(length)
+            if tag == (0x0002, 0x0010):
+                syntax = value.decode("ascii", "replace").strip("\0 ")
+        explicit, big = syntax != IMPLICIT, syntax == BIG_ENDIAN
+    elements = Elements(stream, explicit, big)
+    return dict(_read(elements, stream, len(content)))
+
+
+def _read(elements: Elements, stream: io.BytesIO, end: int) -> Iterator[tuple[str, Any]]:
+    while stream.tell() < end:
+        tag, length = elements.next()
+        if tag == ITEM_END:
+            return
+        keyword = KEYWORDS.get(tag, "")
+        kind = DICTIONARY[keyword][2] if keyword else ""
+        if kind == "SQ" or length == UNDEFINED:
+            items = list(_read_items(elements, stream, end if length == UNDEFINED else stream.tell() + length))
+            if keyword:
+                yield keyword, items
+            continue
+        value = elements.take(length)
+        if not keyword:
+            continue
+        if kind == "US":
+            texts = [str(elements.short.unpack_from(value, start)[0]) for start in range(0, length - 1, 2)]
+        else:
+            text = value.decode("utf-8", "replace").strip("\0 ")
+            texts = [text] if kind in ONE_VALUE else [one.strip() for one in text.split("\\")]
+        yield keyword, texts if len(texts) > 1 else texts[0] if texts else ""
+
+
+def _read_items(elements: Elements, stream: io.BytesIO, end: int) -> Iterator[Tags]:
+    while stream.tell() < end:
+        tag, length = elements.next()
+        if tag == SEQUENCE_END:
+            return
+        if tag != ITEM:
+            raise NotDicomError("is damaged")
+        yield dict(_read(elements, stream, end if length == UNDEFINED else stream.tell() + length))
+
+
+# What Orthanc's plugin says (format=Simplify)
+
+ADDED = frozenset(("SpecificCharacterSet", "MediaStorageSOPClassUID", "SOPClassUID", "SOPInstanceUID"))
+
+
+def from_api(tags: Mapping[str, Any]) -> Tags:
+    """An entry of the REST API as `normal` would have it; what the plugin adds by itself is left out."""
+    result: Tags = {}
+    for keyword, value in tags.items():
+        if keyword in ADDED:
+            continue
+        if isinstance(value, list):
+            result[keyword] = [from_api(item) for item in value]
+        else:
+            texts = [one.strip() for one in str(value or "").split("\\")]
+            result[keyword] = texts if len(texts) > 1 else texts[0]
+    return dict(sorted(result.items(), key=lambda one: DICTIONARY.get(one[0], (0xFFFF, 0, ""))[:2]))
+
+
+def to_api(tags: Tags) -> Tags:
+    """The tags as the REST API takes them."""
+    return {
+        keyword: [to_api(item) for item in value]
+        if DICTIONARY[keyword][2] == "SQ"
+        else "\\".join(value)
+        if isinstance(value, list)
+        else value
+        for keyword, value in tags.items()
+    }
