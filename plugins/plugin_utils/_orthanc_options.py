@@ -209,7 +209,7 @@ def suggestion(archive: Archive, parent: str, name: str) -> str:
     alike = [one for one in names if plain(one) == plain(name)]
     near = alike or [
         one
-        for folded in difflib.get_close_matches(name.lower(), [one.lower() for one in names], n=1, cutoff=0.75)
+        for folded in difflib.get_close_matches(name.lower(), [one.lower() for one in names], n=1, cutoff=0.82)
         for one in names
         if one.lower() == folded
     ]
@@ -374,7 +374,7 @@ def plugins_findings(archive: Archive) -> Iterator[str]:
             yield f"orthanc_plugins has a name that is no name of a library ({plugin}). Take it out."
             continue
         product = archive.product_of.get(plugin)
-        if product in archive.versions or plugin in archive.versions:
+        if product in archive.versions or plugin in archive.said:
             continue
         if product is None:
             near = difflib.get_close_matches(plugin, archive.product_of, n=1, cutoff=0.6)

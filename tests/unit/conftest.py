@@ -5,7 +5,10 @@ import pathlib
 import pytest
 import yaml
 
+from tests.unit import loader
+
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
+loader.ready()
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())
 
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
 
 from tests.unit.conftest import PROJECT
-
-init_plugin_loader([str(PROJECT / ".collections")])
 
 
 class Role:

@@ -1,0 +1,465 @@
+"""What the check of the archive's configuration knows and says: options, versions, types, dead keys, dangers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from ansible_collections.lightbox.pacs.plugins.plugin_utils import _orthanc_options as options
+
+from tests.options import build, upstream
+from tests.unit.rendering import Role
+
+USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
+ROLE = Role(
+    "orthanc",
+    orthanc_users=USERS,
+    __orthanc_archive_file={"skipped": True},
+    __orthanc_probe={"changed": False, "stdout_lines": ["free 50000000000", "owner "]},
+)
+DATA = options.known()
+PLUGINS = ["OrthancDicomWeb", "OrthancGdcm"]
+
+
+def found(configuration: dict[Any, Any], flavor: str = "debian", **answers: Any) -> list[str]:
+    """What the role says about a configuration."""
+    return ROLE.findings(orthanc_configuration=configuration, orthanc_flavor=flavor, **answers)
+
+
+def said(configuration: dict[Any, Any], flavor: str = "debian", **answers: Any) -> str:
+    """The one thing that the role says about a configuration."""
+    findings = found(configuration, flavor, **answers)
+    assert len(findings) == 1, findings
+    return findings[0]
+
+
+# ---------------------------------------------------------------- what stands in the data
+
+
+@pytest.mark.parametrize("flavor", ["debian", "orthancteam"])
+def test_all_that_the_role_writes_is_known_and_harmless(flavor):
+    written = ROLE.value("__orthanc_json", orthanc_flavor=flavor)
+    written |= ROLE.value("__orthanc_users_json")
+    assert options.findings(written, flavor, PLUGINS) == []
+
+
+def test_data_name_products_and_types_that_exist():
+    for place, variants in DATA["options"].items():
+        for variant in variants:
+            assert variant["of"] in DATA["products"], place
+            kinds = variant["type"] if isinstance(variant["type"], list) else [variant["type"]]
+            assert set(kinds) <= {*options.TYPES, "any"}, place
+            if variant.get("default") is not None:
+                assert any(options.is_a(variant["default"], kind) for kind in kinds), place
+                assert variant["default"] in variant.get("choices", [variant["default"]]), place
+            assert set(variant.get("danger", {"when": 0, "why": 0, "instead": 0})) == {"when", "why", "instead"}
+    for carried in DATA["carried"].values():
+        assert set(carried) <= set(DATA["products"])
+    assert DATA["carried"]["debian"]["Orthanc"] == "1.12.7"
+    assert DATA["carried"]["orthancteam"]["Orthanc"] == "1.13.0"
+    assert ROLE.value("__orthanc_flavors").keys() == DATA["carried"].keys()
+
+
+# From upstream's release notes and book, read by people: what the script makes of the sources must agree.
+NEWS = {
+    "DicomAlwaysAllowFindWorklist": "1.10.0",
+    "DicomTlsMinimumProtocolVersion": "1.12.4",
+    "DicomThreadsCount": "1.10.0",
+    "ExtraMainDicomTags": "1.11.0",
+    "HttpBindAddresses": "1.12.10",
+    "KeepAliveTimeout": "1.11.3",
+    "MaximumRequestBodySizeMB": "1.12.11",
+    "MaximumStorageMode": "1.11.2",
+    "ReadOnly": "1.12.5",
+    "RestApiWriteToFileSystemEnabled": "1.12.0",
+    "StorageLoaderThreadsCount": "1.13.0",
+    "DicomWeb.EnableMetadataCache": "1.15",
+    "DicomWeb.MetadataWorkerThreadsCount": "1.14",
+    "DicomWeb.OtherBinaryMode": "1.24",
+    "DicomWeb.PublicRoot": "1.8",
+    "DicomWeb.WadoRsLoaderThreadsCount": "1.21",
+    "PostgreSQL.AllowInconsistentChildCounts": "7.2",
+    "PostgreSQL.HousekeepingInterval": "7.0",
+    "PostgreSQL.Schema": "10.0",
+    "PostgreSQL.TransactionMode": "6.0",
+    "PostgreSQL.UseDynamicConnectionPool": "9.0",
+    "Python.AllowThreads": "4.3",
+}
+
+
+@pytest.mark.parametrize("place", NEWS)
+def test_first_versions_agree_with_the_release_notes(place):
+    assert DATA["options"][place][-1]["since"] == NEWS[place]
+
+
+def test_changed_defaults_are_kept():
+    assert DATA["options"]["HttpCompressionEnabled"][0]["defaults"] == {"": True, "1.12.2": False}
+    assert DATA["options"]["PostgreSQL.IndexConnectionsCount"][0]["defaults"] == {"": 1, "7.0": 50}
+
+
+def test_no_code_of_upstream_is_carried():
+    text = build.TARGET.read_text(encoding="utf-8")
+    assert not any(word in text for word in ("OrthancPlugins::", "LOG(", "#include", "copyright"))
+
+
+# ---------------------------------------------------------------- keys that do nothing, as people have them
+
+DEAD: list[tuple[dict[str, Any], str, str]] = [
+    ({"HttpServer": {"CorsEnabled": True, "CorsOrigins": "https://a https://b"}}, "no CORS", "one origin"),
+    ({"CorsOrigins": ["*"]}, "no CORS", "one origin"),
+    ({"HttpHeaders": {"Access-Control-Allow-Origin": "*"}}, "only inside OrthancPeers", "one origin"),
+    ({"HttpHeaders": {"Access-Control-Allow-Origin": "a b c"}}, "more than one origin", "one origin"),
+    ({"Access-Control-Allow-Origin": "*"}, "no such header", "one origin"),
+    ({"LoadPlugins": ["/usr/share/orthanc/plugins"]}, "does not read it", "orthanc_plugins"),
+    (
+        {"ORTHANC__POSTGRESQL__ENABLESSL": True},
+        "name of an environment variable",
+        "nothing is needed: connections are encrypted",
+    ),
+    ({"ORTHANC__AUTHENTICATIONENABLED": True}, "name of an environment variable", "always asks for credentials"),
+    ({"ORTHANC__REGISTEREDUSERS__admin": "x"}, "name of an environment variable", "set orthanc_users"),
+    ({"ORTHANC__STABLE_AGE": 3}, "name of an environment variable", "set orthanc_configuration.StableAge"),
+    ({"DICOM_WEB_PLUGIN_ENABLED": True}, "name of an environment variable", "orthanc_plugins"),
+    ({"VERBOSE_ENABLED": True}, "name of an environment variable", "Take it out"),
+    ({"RemoteAccessEnabled": True}, "does not read it", "orthanc_http_address"),
+    ({"LimitJobs": 10}, "does not read it", "orthanc_configuration.JobsHistorySize"),
+    ({"PrepareIndex": True}, "does not read it", "by themselves"),
+    ({"LogLevel": "verbose"}, "command line only", "orthanc_log_level"),
+    ({"LogFile": "/var/log/orthanc.log"}, "command line only", "docker logs"),
+    ({"DicomVerbose": True}, "does not read it", "orthanc_log_level"),
+    ({"DicomWeb": {"StowMaxInstances": 10}}, "does not read it", "gateway_max_upload"),
+    ({"DicomWeb": {"StowMaxSize": 10}}, "does not read it", "gateway_max_upload"),
+    ({"DicomWeb": {"Host": "10.0.10.72"}}, "links are wrong", "Forwarded"),
+    ({"DicomWeb": {"Ssl": False}}, "does harm", "Forwarded"),
+    (
+        {"OrthancExplorer2": {"Enable": True}},
+        "orthanc_flavor debian does not carry",
+        "Set orthanc_flavor to orthancteam",
+    ),
+    ({"PythonScript": "/scripts/sample.py"}, "which is not loaded", "Add OrthancPython to orthanc_plugins"),
+]
+
+
+@pytest.mark.parametrize(("configuration", "reason", "way"), DEAD, ids=lambda value: str(value)[:50])
+def test_a_dead_key_is_refused_with_the_reason_and_the_way_that_works(configuration, reason, way):
+    finding = said(configuration)
+    assert reason in finding
+    assert way in finding
+    top = next(iter(configuration))
+    assert f"orthanc_configuration.{top}" in finding
+
+
+EXPLORER = {"orthanc_plugins": [*PLUGINS, "OrthancExplorer2", "OrthancAuthorization"]}
+
+
+def test_a_dead_key_of_a_plugin_is_refused_with_the_key_that_works():
+    ui = said({"OrthancExplorer2": {"IsDefaultUI": True}}, "orthancteam", **EXPLORER)
+    assert "set orthanc_configuration.OrthancExplorer2.IsDefaultOrthancUI" in ui
+    token = said({"Authorization": {"TokenGetParameters": ["token"]}}, "orthancteam", **EXPLORER)
+    assert "set orthanc_configuration.Authorization.TokenGetArguments" in token
+    assert (
+        found(
+            {"OrthancExplorer2": {"IsDefaultOrthancUI": True, "UiOptions": {"EnableShares": True}}},
+            "orthancteam",
+            **EXPLORER,
+        )
+        == []
+    )
+
+
+def test_the_python_plugin_without_a_script_is_refused():
+    finding = said({}, orthanc_plugins=[*PLUGINS, "OrthancPython"])
+    assert "orthanc_plugins has OrthancPython, but no script" in finding
+    assert found({"PythonScript": "/srv/x.py"}, orthanc_plugins=[*PLUGINS, "OrthancPython"]) == []
+
+
+# ---------------------------------------------------------------- the kinds of findings
+
+CASES: list[tuple[dict[Any, Any], str]] = [
+    # unknown
+    ({"StableAgee": 3}, "Did you mean StableAge? Then set orthanc_configuration.StableAge."),
+    ({"stable_age": 3}, "Did you mean StableAge?"),
+    ({"Dicom_Aet": "X"}, "Then set orthanc_aet."),
+    ({"DicomWeb": {"StudyMetadata": "Full"}}, "Did you mean StudiesMetadata?"),
+    ({"StudiesMetadata": "Full"}, "It is an option of DicomWeb: set orthanc_configuration.DicomWeb.StudiesMetadata."),
+    ({"EnableStorage": True}, "It is an option of PostgreSQL"),
+    ({"DicomWeb": {"StableAge": 3}}, "It is an option of the top level: set orthanc_configuration.StableAge."),
+    ({"Quux": 3}, "set orthanc_accepted_options: [Quux]"),
+    ({3: 4}, "no text. Set it in quotes."),
+    ({"Warnings": {"W001": True}}, "orthanc_configuration.Warnings.W001"),
+    # types
+    ({"StableAge": "3"}, 'orthanc_configuration.StableAge is "3", which is no whole number from 0. Set it to a whole'),
+    ({"StableAge": -3}, "is -3, which is no whole number from 0"),
+    ({"StableAge": True}, "is true, which is no whole number"),
+    ({"StableAge": None}, "is null, which is no whole number"),
+    ({"WebDavEnabled": "false"}, "no true or false. Set it to true or false (without quotes)."),
+    ({"AcceptedSopClasses": "1.2.3"}, "no list of texts"),
+    ({"AcceptedSopClasses": [1]}, "no list of texts"),
+    ({"DicomWeb": "on"}, "no dictionary"),
+    ({"Dictionary": []}, "no dictionary"),
+    ({"Warnings": {"W001_TagsBeingReadFromStorage": 0}}, "no true or false"),
+    ({"OverwriteInstances": "Never"}, "orthanc_configuration.OverwriteInstances is"),
+    # values
+    ({"MaximumPduLength": 4095}, "Set it to a number from 4096 to 131072."),
+    ({"DicomLossyTranscodingQuality": 101}, "from 1 to 100"),
+    ({"StorageAccessOnFind": "never"}, "Set it to one of Always, Never, Answers. Did you mean Never?"),
+    ({"DefaultEncoding": "UTF-8"}, "Did you mean Utf8?"),
+    ({"DicomWeb": {"SeriesMetadata": "All"}}, "Full, MainDicomTags, Extrapolate"),
+    ({"JobsHistorySize": 0}, "from 1 to"),
+    # versions
+    ({"HttpBindAddresses": ["::1"]}, "needs Orthanc 1.12.10; orthanc_flavor debian carries 1.12.7."),
+    ({"HttpBindAddresses": ["::1"]}, "or set orthanc_flavor to orthancteam"),
+    ({"DicomWeb": {"WadoRsLoaderThreadsCount": 4}}, "needs the plugin OrthancDicomWeb 1.21;"),
+    ({"RejectedSopClasses": ["1.2.3"]}, "needs Orthanc 1.12.8"),  # documented since 1.12.6, misspelt in the sources
+    ({"AllowFindSopClassesInStudy": True}, "no longer read by Orthanc since 1.5.1"),
+    # plugins
+    ({"Housekeeper": {"Enable": True}}, "Add Housekeeper to orthanc_plugins"),
+    ({"PostgreSQL": {"Lock": False}}, "Set orthanc_database"),
+    ({"Transfers": {"Threads": 4}}, "orthanc_flavor debian does not carry"),
+    # what a variable says
+    (
+        {"DicomWeb": {"Root": "/x/"}},
+        "orthanc_configuration.DicomWeb.Root is not for orthanc_configuration. Take it out; what",
+    ),
+    ({"RemoteAccessAllowed": True}, "what says it: none"),
+    # contradictions
+    ({"MaximumPatientCount": 10, "MaximumStorageMode": "Recycle"}, "deletes the oldest patients"),
+    ({"MaximumStorageSize": 10, "MaximumStorageMode": "Recycle"}, "orthanc_allow_deletion: true"),
+    ({"DicomTlsEnabled": True}, "without DicomTlsCertificate, DicomTlsPrivateKey, DicomTlsTrustedCertificates"),
+    ({"DicomTlsMinimumProtocolVersion": 5}, "DicomTlsCiphersAccepted"),
+    ({"WebDavUploadAllowed": True}, "WebDavEnabled is false: it does nothing"),
+    ({"KeepAlive": False, "KeepAliveTimeout": 5}, "KeepAlive is false"),
+    ({"IngestTranscodingOfCompressed": False}, "it does nothing"),
+    # what the archive would put in
+    ({"DefaultPrivateCreator": "${CREATOR}"}, "orthanc_configuration.DefaultPrivateCreator has a '${'"),
+    ({"Locale": "a${B:-c}"}, "has a '${'"),
+]
+
+
+@pytest.mark.parametrize(("configuration", "message"), CASES, ids=lambda value: str(value)[:60])
+def test_what_cannot_work_is_refused_with_place_and_remedy(configuration, message):
+    finding = said(configuration)
+    assert message in finding
+    assert "orthanc_configuration." in finding
+    assert any(word in finding for word in ("Set ", "set ", "Take ", "Add ", "nothing is needed"))
+
+
+NEWER: list[tuple[dict[str, Any], str]] = [
+    ({"OverwriteInstances": "IfChanged", "StoreMD5ForAttachments": False}, "would not start"),
+    ({"PatientLevelEnabled": False, "MaximumPatientCount": 3}, "would not start"),
+    ({"DefaultRetrieveMethod": "C-GET"}, "Did you mean DicomDefaultRetrieveMethod?"),
+]
+
+
+@pytest.mark.parametrize(("configuration", "message"), NEWER, ids=str)
+def test_newer_versions_have_rules_of_their_own(configuration, message):
+    accepted = ["OverwriteInstances", "StoreMD5ForAttachments"]
+    assert message in said(configuration, "orthancteam", orthanc_accepted_options=accepted)
+
+
+def test_the_older_and_the_newer_form_of_an_option_are_told_apart():
+    accepted = {"orthanc_accepted_options": ["OverwriteInstances"]}
+    assert found({"OverwriteInstances": True}, **accepted) == []
+    assert "true or false" in said({"OverwriteInstances": "Always"}, **accepted)
+    assert found({"OverwriteInstances": "IfChanged"}, "orthancteam", **accepted) == []
+    assert found({"OverwriteInstances": False}, "orthancteam") == []
+    assert "Never, Always, IfChanged" in said({"OverwriteInstances": "always"}, "orthancteam", **accepted)
+
+
+DANGERS = sorted(
+    (place, variant["of"], variant["danger"]["when"])
+    for place, variants in DATA["options"].items()
+    for variant in variants[-1:]
+    if "danger" in variant
+)
+
+
+def test_the_dangers_that_must_be_there():
+    assert {
+        "DicomAlwaysAllowStore",
+        "DicomCheckCalledAet",
+        "ExecuteLuaEnabled",
+        "HttpsVerifyPeers",
+        "LuaScripts",
+        "OverwriteInstances",
+        "PostgreSQL.EnableStorage",
+        "RestApiWriteToFileSystemEnabled",
+        "SyncStorageArea",
+        "WebDavEnabled",
+    } <= {place for place, _of, _when in DANGERS}
+
+
+@pytest.mark.parametrize(("place", "product", "when"), DANGERS, ids=lambda value: str(value))
+def test_a_danger_needs_a_named_yes(place, product, when):
+    kind = DATA["options"][place][-1]["type"]
+    value = when.get("is", (when.get("in") or [None])[0])
+    if "filled" in when:
+        value = ["x.lua"] if kind == "strings" else True
+    if "not" in when:
+        value = "Always"
+    configuration: dict[str, Any] = {}
+    where = configuration
+    *sections, name = place.split(".")
+    for section in sections:
+        where = where.setdefault(section, {})
+    where[name] = value
+    libraries = [*PLUGINS, *list(DATA["products"][product].get("libraries", {}))[:1]]
+    merged: dict[str, Any] = {
+        "DicomTlsCiphersAccepted": ["x"],
+        "AdvancedStorage": {"Enable": True},
+        "WebDavEnabled": True,
+    }
+    refused = options.findings(configuration, "orthancteam", libraries, merged=merged)
+    assert len(refused) == 1
+    assert "which is dangerous:" in refused[0]
+    assert f"set orthanc_accepted_options: [{place}]" in refused[0]
+    assert options.findings(configuration, "orthancteam", libraries, merged=merged, accepted=[place]) == []
+
+
+def test_deletion_needs_a_named_yes():
+    limits = {"MaximumPatientCount": 1000, "MaximumStorageMode": "Recycle"}
+    assert "orthanc_allow_deletion" in said(limits)
+    assert found(limits, orthanc_allow_deletion=True) == []
+    # The role's own default refuses new images instead of deleting old ones.
+    assert found({"MaximumPatientCount": 1000}) == []
+    # Without the role's default the archive's own counts.
+    assert "Recycle" in options.findings({"MaximumPatientCount": 1000}, "debian", PLUGINS)[0]
+
+
+def test_a_yes_to_what_is_not_dangerous_is_refused():
+    assert "is not dangerous" in said({}, orthanc_accepted_options=["StableAge"])
+    assert "Did you mean ExecuteLuaEnabled?" in said({}, orthanc_accepted_options=["ExecuteLuaEnable"])
+
+
+def test_a_plugin_of_ones_own():
+    plugins = [*PLUGINS, "MyPlugin"]
+    assert "which is no plugin that orthanc_flavor debian carries" in said({}, orthanc_plugins=plugins)
+    mine = {"orthanc_plugins": plugins, "orthanc_versions": {"MyPlugin": "1.0"}}
+    assert found({}, **mine) == []
+    assert "[MyPlugin]" in said({"MyPlugin": {"Key": 1}}, **mine)
+    assert found({"MyPlugin": {"Key": 1}}, **mine, orthanc_accepted_options=["MyPlugin"]) == []
+
+
+PLUGIN_CASES = [
+    ("OrthancExplorer2", "the archive would not start. Take it out, or set orthanc_flavor to orthancteam."),
+    ("DicomWeb", "Did you mean OrthancDicomWeb?"),
+    ("../x", "no name of a library"),
+]
+
+
+@pytest.mark.parametrize(("plugin", "message"), PLUGIN_CASES)
+def test_plugins_that_are_not_there_are_refused(plugin, message):
+    assert message in said({}, orthanc_plugins=[*PLUGINS, plugin])
+
+
+def test_other_versions_of_an_image_of_ones_own_count():
+    newer = {"orthanc_versions": {"Orthanc": "1.12.10", "OrthancDicomWeb": "1.21"}}
+    assert found({"HttpBindAddresses": ["::1"], "DicomWeb": {"WadoRsLoaderThreadsCount": 2}}, **newer) == []
+    older = said({"ReadOnly": True}, "orthancteam", orthanc_versions={"Orthanc": "1.10.1"})
+    assert "needs Orthanc 1.12.5; orthanc_versions says that the archive carries 1.10.1" in older
+
+
+def test_all_findings_come_at_once():
+    wrong = {
+        "StableAgee": 1,
+        "KeepAlive": "yes",
+        "LoadPlugins": [],
+        "ExecuteLuaEnabled": True,
+        "Name": "x",
+        "Locale": "${X}",
+    }
+    assert len(found(wrong, orthanc_aet="")) == 7
+
+
+def test_no_finding_shows_a_secret():
+    secret = "Hush7Hush7Hush7"
+    peers = {
+        "OrthancPeers": {"a": {"Url": 3, "Password": [secret], "HttpHeaders": secret}},
+        "DicomWeb": {"Servers": {"b": {"Password": {"x": secret}, "Urrl": 1}}},
+        "AwsS3Storage": {"SecretKey": [secret]},
+        "PostgreSQL": {"ConnectionUri": [secret], "Password": [secret]},
+        "Pkcs11": {"Pin": [secret]},
+    }
+    libraries = [*PLUGINS, "OrthancAwsS3Storage", "OrthancPostgreSQLIndex"]
+    findings = options.findings(peers, "orthancteam", libraries)
+    assert len(findings) == 9
+    assert not any(secret in finding for finding in findings)
+    assert any(
+        "DicomWeb.Servers.b.Urrl is not known" in finding and "Did you mean Url?" in finding for finding in findings
+    )
+
+
+def test_good_configurations_have_no_findings():
+    assert found({"StableAge": 10, "Warnings": {"W003_DecoderFailure": False}, "DicomWeb": {"EnableWado": False}}) == []
+    assert found({"IngestTranscoding": "1.2.840.10008.1.2.4.90", "UserMetadata": {"mine": 4000}}) == []
+    assert found({"ExtraMainDicomTags": {"Instance": ["Rows"]}, "Gdcm": {"Throttling": 2}}) == []
+    assert (
+        found(
+            {"Housekeeper": {"Enable": True, "Schedule": {"Monday": ["0-6"]}}},
+            orthanc_plugins=[*PLUGINS, "Housekeeper"],
+        )
+        == []
+    )
+
+
+def test_the_check_takes_milliseconds():
+    written = ROLE.value("__orthanc_json") | {f"StableAge{index}": index for index in range(50)}
+    options.findings({}, "debian", PLUGINS)
+    start = time.monotonic()
+    assert len(options.findings(written, "debian", PLUGINS)) == 50
+    assert time.monotonic() - start < 1
+
+
+# ---------------------------------------------------------------- how the data are made
+
+SOURCES = {
+    "Sources/a.cpp": """
+        static const char* const THREADS = "ThreadsCount";
+        bool ok = lock.GetConfiguration().GetBooleanParameter("Fast", true);
+        unsigned int n = configuration.GetUnsignedIntegerValue(THREADS, 4 /* by default */);
+        configuration.LookupStringValue(name, "Name");
+        lock.GetConfiguration().GetListOfStringsParameter(paths, "Paths");
+        GetStringValue(key, FALLBACK);
+        request["Level"] = "Study";
+    """,
+    "Sources/b.cpp": 'static const char* const THREADS = "Other"; #define FALLBACK "Full"',
+}
+DOCUMENT = """{
+  // The name. Allowed values: "A" : nothing
+  "Name" : "x",
+  /**
+     "Paths" : [ "a" ],
+     "Nested" : { "Inner" : 1 }
+  **/
+  // How fast (new in Orthanc 1.2.3)
+  "Fast" : true,
+  // "Paths2" : {}
+  "Section" : { "Deep" : 3 } // new in Orthanc 1.4.0
+}"""
+
+
+def test_calls_are_read_with_types_defaults_and_constants_of_their_own_file():
+    read = upstream.called(SOURCES, {"Name": "Sub.Name"})
+    assert read == {
+        "Fast": {"types": {"bool"}, "default": True},
+        "ThreadsCount": {"types": {"uint"}, "default": 4},
+        "Sub.Name": {"types": {"str"}},
+        "Paths": {"types": {"strings"}},
+    }
+
+
+def test_documented_options_are_read_with_what_is_commented_out():
+    read = upstream.documented(DOCUMENT, None)
+    assert read["Fast"] == {"type": "bool", "default": True, "since": "1.2.3"}
+    assert read["Section.Deep"]["default"] == 3
+    assert read["Paths"] == {"commented": True}
+    assert "Nested" in read
+    assert "Inner" not in read
+    assert "since" not in read["Name"]
+
+
+def test_words_are_found_in_programs_even_in_pieces():
+    assert build.stands_in("StableAge", b"..StableAge..")
+    assert build.stands_in("MaximumPatientCount", b"MaximumP\x00\x48atientCo\x00unt")
+    assert not build.stands_in("MaximumPatientCount", b"MaximumStorageSize")
