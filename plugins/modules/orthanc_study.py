@@ -234,7 +234,8 @@ def done_before(study: Study, task: str) -> dict[str, str] | None:
         return None
     if "job" in noted:
         job = study.archive.find(route("jobs", noted["job"]))
-        return None if job is None or job.get("State") in GONE else noted
+        lost = job is None or job.get("State") in GONE or job.get("Content", {}).get("FailedInstancesCount")
+        return None if lost else noted
     if "copy" in noted:
         copy = study.archive.find(resource_path("study", noted["copy"], "metadata"), {"expand": ""})
         return None if copy is None or copy.get("AnonymizedFrom") != study.id else noted
@@ -283,9 +284,8 @@ def bring_about(module: AnsibleModule, study: Study) -> dict[str, Any]:
         content = job.get("Content", {})
         result["instances"] = int(content.get("InstancesCount", 0))
         if content.get("FailedInstancesCount"):
-            raise OrthancError(
-                f"{content['FailedInstancesCount']} of {result['instances']} images were left out: {task}."
-            )
+            failed = content["FailedInstancesCount"]
+            raise OrthancError(f"Job {result['job']} left out {failed} of {result['instances']} images.")
         if params["state"] == "anonymized":
             result["copy"] = str(content["ID"])
             complaint = study.write_note(task, copy=result["copy"])
