@@ -14,7 +14,7 @@ DEMO_SECRETS := inventories/lab/.secrets
 
 .PHONY: help
 help: ## List the verbs
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
 setup:
@@ -85,3 +85,8 @@ e2e: ## Browser tests against the running demo
 bench: ## Measure the data path of the running demo
 	@tests/setup venv browser
 	@python -m tests.bench
+
+.PHONY: bench-index
+bench-index: setup ## Compare SQLite with PostgreSQL as the archive grows (an hour; COUNTS="1000 10000" takes ten minutes)
+	@molecule converge --scenario-name database
+	@python -m tests.bench.index --counts $(or $(COUNTS),1000 10000 100000)
