@@ -50,6 +50,7 @@ def web():
 def test_database_stopped_for_a_while(host, web):
     before = container(host)
     with Load() as load, Watch(host) as watch:
+        time.sleep(3)
         on_server(host, f"systemctl stop {UNIT}")
         gone = watch.now()
         taken = len(load.acknowledged)
