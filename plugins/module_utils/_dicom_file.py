@@ -267,8 +267,11 @@ def _values(elements: Elements) -> dict[tuple[int, int], bytes]:
 
 
 def _text(value: bytes, charset: bytes) -> str | None:
-    """The value as Orthanc reads it: without padding; None where only the archive knows what its bytes mean."""
-    value = value.strip(b" \0\t\r\n")
+    """The value as Orthanc reads it: without padding; None where only the archive knows what its bytes mean.
+
+    A space before the value counts, as tried with 1.10.1 and 1.12.7.
+    """
+    value = value.rstrip(b" \0")
     try:
         return value.decode("ascii")
     except UnicodeDecodeError:

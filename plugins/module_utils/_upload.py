@@ -225,7 +225,10 @@ class Upload:
             if who is None:
                 yield from self._members(path)
                 return
-        except (NotDicomError, OSError, zipfile.BadZipFile) as error:
+        except zipfile.BadZipFile:
+            self._refuse(path, NotDicomError("is a damaged zip, or none"), known.st_size)
+            return
+        except (NotDicomError, OSError) as error:
             self._refuse(path, error, 0)
             return
         yield Source(path, known.st_size, known.st_size, _reader(path, known.st_size), who)
@@ -258,12 +261,10 @@ class Upload:
             self.tally.bytes_done += weight
             if isinstance(error, DirectoryError):
                 return
-            if isinstance(error, OSError):
-                self.tally.failed.add(f"{name} cannot be read ({error.strerror or error})")
-            elif isinstance(error, NotDicomError):
+            if isinstance(error, NotDicomError):
                 self.tally.junk.add(f"{name} {error}")
             else:
-                self.tally.junk.add(f"{name} is damaged ({error})")
+                self.tally.failed.add(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})")
 
     # Asking the archive
 

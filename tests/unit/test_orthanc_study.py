@@ -186,7 +186,7 @@ class TestAnonymized:
 class TestSent:
     @pytest.mark.parametrize(("option", "kind"), [("modality", "modalities"), ("peer", "peers")])
     def test_check_do_again_check_again(self, option, kind):
-        options: ClassVar = {"state": "sent", option: "CT 1/2"}
+        options = {"state": "sent", option: "CT 1/2"}
         task = f"sent to {kind}/CT 1/2"
         body = {"Synchronous": False, "Resources": [STUDY]}
         checked = run(metadata(), check=True, **options)

@@ -1,0 +1,583 @@
+"""The module orthanc_upload against scripted archives, and the reader of DICOM headers beneath it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+
+import pytest
+from ansible_collections.lightbox.pacs.plugins.module_utils import _upload
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
+    DirectoryError,
+    NotDicomError,
+    identify,
+    orthanc_id,
+)
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
+
+from tests.unit.conftest import PROJECT
+from tests.unit.orthanc_server import ANYTHING, archive, call, error, run_module
+
+FIND = "/tools/find"
+FULL = error(507, "The disk is full")
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch):
+    monkeypatch.setattr(_upload, "RETRIES", (0.0, 0.0))
+
+
+def dataset(number=1, study=1, patient="P1", text="", charset="ISO_IR 192", syntax=uid.ExplicitVRLittleEndian):
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = uid.UID("1.2.840.10008.5.1.4.1.1.7")
+    meta.MediaStorageSOPInstanceUID = uid.UID(f"2.25.1{study}{number}")
+    meta.TransferSyntaxUID = syntax
+    it = Dataset()
+    it.file_meta = meta
+    it.SpecificCharacterSet = charset
+    it.SOPClassUID, it.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
+    it.PatientID, it.PatientName, it.PatientComments = patient, "A^B", text
+    it.StudyInstanceUID, it.SeriesInstanceUID = f"2.25.2{study}", f"2.25.3{study}"
+    return it
+
+
+def written(it: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    it.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def instance(*arguments, **more) -> bytes:
+    return written(dataset(*arguments, **more))
+
+
+def id_of(content: bytes) -> str:
+    found = identify(io.BytesIO(content)).instance_id
+    assert found
+    return found
+
+
+def listed(*contents: bytes, old=False) -> list:
+    """What an archive with these files lists; old: as before 1.12.5."""
+    return [
+        {"ID": id_of(content), "FileSize": len(content)}
+        if old
+        else {
+            "ID": id_of(content),
+            "Attachments": [
+                {"ContentType": 3, "UncompressedSize": 1, "UncompressedMD5": "x"},
+                {
+                    "ContentType": 1,
+                    "UncompressedSize": len(content),
+                    "UncompressedMD5": hashlib.md5(content, usedforsecurity=False).hexdigest(),
+                },
+            ],
+        }
+        for content in contents
+    ]
+
+
+def find(answer, studies=(1,), since=0):
+    body = {
+        "Level": "Instance",
+        "Query": {"StudyInstanceUID": "\\".join(f"2.25.2{number}" for number in studies)},
+        "Expand": True,
+        "ResponseContent": ["Attachments"],
+        "Since": since,
+        "Limit": 5000,
+    }
+    return call("POST", FIND, answer, body=body)
+
+
+def post(content, said="Success", **more):
+    answer = {"ID": id_of(content), "Status": said, "Path": ""}
+    return call("POST", "/instances", more.pop("answer", answer), body=content, **more)
+
+
+def md5_of(content, says=None):
+    right = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    return call("GET", f"/instances/{id_of(content)}/attachments/dicom/md5", says or right)
+
+
+def run(src, *calls, check=False, **arguments):
+    with archive(*calls, unordered=True) as played:
+        return run_module("orthanc_upload", {"url": played.url, "src": str(src), **arguments}, check)
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three instances, in folders."""
+    contents = [instance(number) for number in (1, 2, 3)]
+    for name, content in zip(("a.dcm", "deep/b with space.dcm", "deep/er/ü"), contents, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return contents
+
+
+class TestUpload:
+    def test_check_do_again_check_again(self, tmp_path, three):
+        some, everything = find(listed(three[0])), find(listed(*three))
+        checked = run(tmp_path, some, check=True)
+        done = run(tmp_path, some, post(three[1]), post(three[2]))
+        assert (checked["changed"], done["changed"]) == (True, True)
+        assert checked["diff"] == done["diff"]
+        assert done["diff"] == {
+            "before": "study 2.25.21: 1 of 3 instances\n",
+            "after": "study 2.25.21: 3 of 3 instances\n",
+        }
+        for result in (checked, done):
+            upload = result["upload"]
+            assert (upload["found"], upload["sent"], upload["present"]) == (3, 2, 1)
+            assert upload["studies"] == [orthanc_id("P1", "2.25.21")]
+        assert done["upload"]["bytes_sent"] == len(three[1]) + len(three[2])
+        for check in (False, True):
+            again = run(tmp_path, everything, check=check)
+            assert again["changed"] is False
+            assert again["upload"]["requests"] == 1
+
+    def test_one_file(self, tmp_path, three):
+        assert run(tmp_path / "a.dcm", find([]), post(three[0]))["upload"]["sent"] == 1
+
+    def test_only_the_folder_itself(self, tmp_path, three):
+        assert run(tmp_path, find([]), post(three[0]), recursive=False)["upload"]["found"] == 1
+
+    def test_links_to_folders_are_not_followed(self, tmp_path, three):
+        (tmp_path / "deep/er/loop").symlink_to(tmp_path)
+        assert run(tmp_path, find(listed(*three)))["upload"]["found"] == 3
+
+    def test_two_studies_are_listed_together(self, tmp_path):
+        contents = [instance(1, study) for study in (1, 2)]
+        for number, content in enumerate(contents):
+            (tmp_path / str(number)).write_bytes(content)
+        done = run(tmp_path, find(listed(contents[1]), studies=(1, 2)), post(contents[0]))
+        assert (done["upload"]["sent"], done["upload"]["studies_count"]) == (1, 2)
+
+    def test_the_same_instance_twice(self, tmp_path, three):
+        (tmp_path / "twin").write_bytes(three[0])
+        done = run(
+            tmp_path, find(listed(*three[1:])), post(three[0]), post(three[0], "AlreadyStored"), md5_of(three[0])
+        )
+        assert (done["upload"]["found"], done["upload"]["sent"], done["upload"]["present"]) == (4, 1, 3)
+        checked = run(tmp_path, find(listed(*three[1:])), check=True)
+        assert (checked["upload"]["sent"], checked["upload"]["present"]) == (1, 3)
+
+    def test_a_source_that_is_not_there(self, tmp_path):
+        assert "which is not there" in run(tmp_path / "nowhere")["msg"]
+        assert "threads is 0" in run(tmp_path, threads=0)["msg"]
+
+    def test_an_empty_folder_asks_nothing(self, tmp_path):
+        done = run(tmp_path)
+        assert (done["changed"], done["upload"]["requests"]) == (False, 0)
+
+
+class TestCompare:
+    def test_an_old_archive_is_asked_for_each_hash(self, tmp_path, three):
+        calls = find(listed(*three, old=True)), *map(md5_of, three)
+        done = run(tmp_path, *calls)
+        assert (done["changed"], done["upload"]["requests"]) == (False, 4)
+
+    @pytest.mark.parametrize("old", [False, True])
+    @pytest.mark.parametrize("compare", ["size", "uid"])
+    def test_without_hash_the_archive_is_asked_once(self, tmp_path, three, compare, old):
+        done = run(tmp_path, find(listed(*three, old=old)), compare=compare)
+        assert (done["changed"], done["upload"]["requests"], done["upload"]["present"]) == (False, 1, 3)
+
+    @pytest.mark.parametrize(
+        ("compare", "text", "same"),
+        [("uid", "longer", True), ("size", "longer", False), ("size", "b", True), ("hash", "b", False)],
+    )
+    def test_what_counts_as_the_same(self, tmp_path, compare, text, same):
+        mine, theirs = instance(text="a"), instance(text=text)
+        (tmp_path / "a").write_bytes(mine)
+        done = run(tmp_path, find(listed(theirs)), compare=compare)
+        assert done["changed"] is False
+        assert done["upload"]["different_count"] == (0 if same else 1)
+        assert bool(done["warnings"]) is not same
+
+    @pytest.mark.parametrize("old", [False, True])
+    def test_what_differs_is_replaced_or_fails_when_asked(self, tmp_path, old):
+        mine, theirs = instance(text="a"), instance(text="b")
+        (tmp_path / "a").write_bytes(mine)
+        calls = [find(listed(theirs, old=old))]
+        if old:
+            calls.append(md5_of(theirs))
+        failed = run(tmp_path, *calls, different="fail")
+        assert failed["failed"]
+        assert str(tmp_path / "a") in failed["msg"]
+        checked = run(tmp_path, *calls, different="replace", check=True)
+        delete = call("DELETE", f"/instances/{id_of(mine)}", {})
+        done = run(tmp_path, *calls, delete, post(mine), different="replace")
+        for result in (checked, done):
+            assert result["changed"] is True
+            assert (result["upload"]["sent"], result["upload"]["replaced"]) == (0, 1)
+
+    def test_what_a_listing_left_out_is_compared_when_it_was_sent(self, tmp_path, three):
+        """LimitFindInstances cuts listings short, without a word."""
+        calls = [find([])]
+        for content in three:
+            calls += [post(content, "AlreadyStored"), md5_of(content)]
+        done = run(tmp_path, *calls)
+        assert (done["changed"], done["upload"]["present"]) == (False, 3)
+
+    def test_after_that_listings_are_asked_to_their_end(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(_upload, "BATCH", 1)
+        first, second = instance(1, 1), instance(1, 2)
+        (tmp_path / "1").write_bytes(first)
+        (tmp_path / "2").write_bytes(second)
+        upload_may_go_on = threading.Event()
+
+        def stored(_body):
+            upload_may_go_on.set()
+            return {"ID": id_of(first), "Status": "AlreadyStored"}
+
+        original = _upload.Upload._list
+
+        def waiting(self, studies):
+            if studies == ["2.25.22"]:
+                upload_may_go_on.wait(5)
+                while not self._cut_short:
+                    pass
+            original(self, studies)
+
+        monkeypatch.setattr(_upload.Upload, "_list", waiting)
+        calls = find([]), call("POST", "/instances", stored, body=first)
+        more = find([{"ID": "x"}], studies=(2,)), find(listed(second), studies=(2,), since=1), find([], (2,), since=2)
+        done = run(tmp_path, *calls, *more, compare="uid")
+        assert (done["changed"], done["upload"]["present"]) == (False, 2)
+
+
+class TestJunk:
+    def test_it_is_listed_and_does_no_harm(self, tmp_path, three):
+        (tmp_path / "readme.txt").write_text("hello")
+        (tmp_path / "empty").write_bytes(b"")
+        (tmp_path / "photo").write_bytes(os.urandom(4096))
+        (tmp_path / "half").write_bytes(three[0][:200])
+        os.mkfifo(tmp_path / "pipe")
+        done = run(tmp_path, find(listed(*three)))
+        assert done["changed"] is False
+        assert done["upload"]["junk_count"] == 5
+        assert f"{tmp_path}/readme.txt is no DICOM file" in done["upload"]["junk"]
+        assert f"{tmp_path}/pipe is no regular file" in done["upload"]["junk"]
+        failed = run(tmp_path, find(listed(*three)), junk="fail")
+        assert failed["failed"]
+        assert "5 files are no DICOM files" in failed["msg"]
+
+    def test_what_the_archive_cannot_read(self, tmp_path, three):
+        refusal = post(three[0], answer=error(400, "Bad file format", "Cannot parse"), status=400)
+        done = run(tmp_path / "a.dcm", find([]), refusal)
+        assert (done["changed"], done["upload"]["junk_count"]) == (False, 1)
+        assert "Bad file format: Cannot parse" in done["upload"]["junk"][0]
+
+    def test_a_dicomdir_is_passed_over(self, tmp_path, three):
+        directory = dataset()
+        directory.SOPClassUID = directory.file_meta.MediaStorageSOPClassUID = uid.UID("1.2.840.10008.1.3.10")
+        (tmp_path / "DICOMDIR").write_bytes(written(directory))
+        done = run(tmp_path, find(listed(*three)), junk="fail")
+        assert (done["upload"]["found"], done["upload"]["junk_count"]) == (3, 0)
+
+
+class TestZip:
+    def test_members_are_instances(self, tmp_path, three):
+        path = tmp_path / "some.archive"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archived:
+            for number, content in enumerate(three):
+                archived.writestr(f"folder/{number}", content)
+            archived.mkdir("empty")
+            archived.writestr("readme", "hello")
+            archived.writestr("nested.zip", b"PK\3\4" + bytes(200))
+        done = run(path, find(listed(three[0])), post(three[1]), post(three[2]))
+        assert (done["upload"]["sent"], done["upload"]["present"]) == (2, 1)
+        assert done["upload"]["junk"] == [f"{path}:{name} is no DICOM file" for name in ("nested.zip", "readme")]
+        assert run(path, find(listed(*three)))["changed"] is False
+
+    def test_large_members_are_streamed(self, tmp_path, monkeypatch, three):
+        monkeypatch.setattr(_upload, "IN_MEMORY", 10)
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archived:
+            archived.writestr("a", three[0])
+            archived.writestr("b", three[1])
+        done = run(path, find(listed(three[1])), post(three[0]))
+        assert (done["upload"]["sent"], done["upload"]["present"]) == (1, 1)
+
+    def test_damage(self, tmp_path, three):
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archived:
+            for number, content in enumerate(three):
+                archived.writestr(str(number), content)
+        content = path.read_bytes()
+        path.write_bytes(content.replace(b"A^B", b"A^X", 1))  # the first member's checksum is wrong now
+        done = run(path, find([]), post(three[1]), post(three[2]))
+        assert done["failed"]
+        assert "a.zip:0 cannot be read (Bad CRC-32" in done["upload"]["failed"][0]
+        assert done["upload"]["sent"] == 2
+        path.write_bytes(content[: len(content) // 2])
+        assert run(path)["upload"]["junk"] == [f"{path} is a damaged zip, or none"]
+
+    def test_encrypted_members_are_junk(self, tmp_path, three):
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archived:
+            archived.writestr("a", three[0])
+        content = bytearray(path.read_bytes())
+        content[6] |= 1
+        content[content.index(b"PK\1\2") + 8] |= 1
+        path.write_bytes(content)
+        assert run(path)["upload"]["junk"] == [f"{path}:a is encrypted"]
+
+
+class TestFaults:
+    def test_a_full_archive_ends_it(self, tmp_path, three):
+        done = run(tmp_path / "a.dcm", find([]), post(three[0], answer=FULL, status=507))
+        assert done["failed"]
+        assert "is full (507)" in done["msg"]
+        assert "goes on where it was" in done["msg"]
+
+    def test_what_was_sent_before_is_told(self, tmp_path, three):
+        with archive(find([]), post(three[0]), post(three[1], answer=FULL, status=507)) as played:
+            done = run_module("orthanc_upload", {"url": played.url, "src": str(tmp_path), "threads": 1})
+        assert done["changed"] is True
+        assert done["upload"]["sent"] == 1
+        assert "Before that 1 instances were sent, which stay." in done["msg"]
+
+    def test_a_wrong_password_ends_it_at_once(self, tmp_path, three):
+        done = run(tmp_path, call("POST", FIND, status=401, body=ANYTHING))
+        assert "Set url_username and url_password" in done["msg"]
+        assert done["changed"] is False
+
+    def test_a_moment_without_database_is_waited_for(self, tmp_path, three):
+        away = post(three[0], answer=error(503, "Database unavailable"), status=503)
+        assert run(tmp_path / "a.dcm", find([]), away, away, post(three[0]))["upload"]["sent"] == 1
+        done = run(tmp_path / "a.dcm", find([]), away, away, away)
+        assert "503" in done["msg"]
+
+    def test_too_large_for_the_gateway(self, tmp_path, three):
+        calls = find(listed(three[1])), post(three[0], answer=b"<html>", status=413), post(three[2])
+        done = run(tmp_path, *calls)
+        assert done["failed"]
+        assert "too large for what stands in front" in done["upload"]["failed"][0]
+        assert done["upload"]["sent"] == 1
+
+    def test_a_file_that_grows(self, tmp_path, three, monkeypatch):
+        path = tmp_path / "a.dcm"
+        original = _upload.Upload._list
+
+        def growing(self, studies):
+            path.write_bytes(three[0] + b"more")
+            original(self, studies)
+
+        monkeypatch.setattr(_upload.Upload, "_list", growing)
+        done = run(path, find([]))
+        assert "changed its size meanwhile" in done["upload"]["failed"][0]
+
+    def test_an_archive_that_filters(self, tmp_path, three):
+        done = run(tmp_path / "a.dcm", find([]), post(three[0], "FilteredOut"))
+        assert "the archive says FilteredOut" in done["msg"]
+
+    def test_nobody_answers(self, tmp_path, three):
+        arguments = {"url": "http://127.0.0.1:9", "src": str(tmp_path)}
+        assert "cannot be reached" in run_module("orthanc_upload", arguments)["msg"]
+
+
+def test_progress_is_a_file(tmp_path, three):
+    path = tmp_path / "progress"
+    run(tmp_path / "deep", find([]), post(three[1]), post(three[2]), progress_file=str(path))
+    told = json.loads(path.read_text())
+    assert (told["state"], told["percent"], told["found"], told["sent"]) == ("done", 100, 2, 2)
+    assert path.stat().st_mode & 0o777 == 0o644
+    run(tmp_path / "a.dcm", find([]), post(three[0], answer=FULL, status=507), progress_file=str(path))
+    assert json.loads(path.read_text())["state"] == "failed"
+
+
+class Counting(http.server.BaseHTTPRequestHandler):
+    """An empty archive that takes everything; notes how it came."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    headers_seen: list = []  # noqa: RUF012 - shared by all connections
+    connections: set = set()  # noqa: RUF012
+
+    def do_POST(self):
+        left = int(self.headers["Content-Length"])
+        type(self).headers_seen.append((self.path, {name.lower() for name in self.headers}))
+        type(self).connections.add(self.client_address)
+        while left:
+            left -= len(self.rfile.read(min(left, 1 << 20)))
+        answer = b"[]" if self.path == FIND else b'{"ID": "x", "Status": "Success"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_unused):
+        pass
+
+
+@pytest.fixture
+def counting():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    Counting.headers_seen, Counting.connections = [], set()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_connections_are_kept_and_expect_is_never_sent(tmp_path, counting):
+    for number in range(100):
+        (tmp_path / str(number)).write_bytes(instance(number))
+    done = run_module("orthanc_upload", {"url": counting, "src": str(tmp_path), "threads": 3})
+    assert done["upload"]["sent"] == 100
+    assert len(Counting.connections) == 4
+    for _path, names in Counting.headers_seen:
+        assert not names & {"expect", "transfer-encoding"}
+
+
+MEASURED = """
+import json, resource, sys
+from tests.unit.orthanc_server import run_module
+done = run_module("orthanc_upload", json.load(sys.stdin), diff=False)
+print(json.dumps([done, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
+"""
+
+
+def test_memory_depends_neither_on_size_nor_on_number(tmp_path, counting):
+    """Four files of 400 MB at once and three thousand small ones: less than 100 MB, as for a few."""
+    small = instance("10000")
+    for number in range(4):
+        with open(tmp_path / f"large{number}", "wb") as stream:
+            stream.write(instance(number, study=7))
+            stream.truncate(400_000_000)
+    for number in range(3000):
+        content = small.replace(b"2.25.1110000", f"2.25.111{number:04d}".encode())
+        (tmp_path / f"small{number}").write_bytes(content)
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURED],
+        input=json.dumps({"url": counting, "src": str(tmp_path), "compare": "uid"}),
+        cwd=PROJECT,
+        env={**os.environ, "PYTHONPATH": f"{PROJECT}:{PROJECT / '.collections'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    done, memory = json.loads(run.stdout)
+    assert done["upload"]["sent"] == 3004
+    assert memory < 120
+
+
+class TestHeaders:
+    """What is read is what pydicom wrote, and Orthanc's identifiers are those that Orthanc gave (tried with both)."""
+
+    @pytest.mark.parametrize(
+        "syntax",
+        [
+            uid.ExplicitVRLittleEndian,
+            uid.ImplicitVRLittleEndian,
+            uid.ExplicitVRBigEndian,
+            uid.DeflatedExplicitVRLittleEndian,
+        ],
+        ids=lambda one: one.name,
+    )
+    @pytest.mark.parametrize("undefined", [False, True])
+    def test_transfer_syntaxes_and_sequences(self, syntax, undefined):
+        it = dataset(syntax=syntax)
+        inner, outer = Dataset(), Dataset()
+        inner.CodeValue = "x"
+        outer.ReferencedSOPClassUID = "1.2.3"
+        outer.PurposeOfReferenceCodeSequence = Sequence([inner])
+        it.ReferencedStudySequence = Sequence([outer])
+        for item, name in ((outer, "PurposeOfReferenceCodeSequence"), (it, "ReferencedStudySequence")):
+            item[name].is_undefined_length = undefined
+        for item in (inner, outer):
+            item.is_undefined_length_sequence_item = undefined
+        found = identify(io.BytesIO(written(it)))
+        assert (found.patient_id, found.study, found.series) == ("P1", "2.25.21", "2.25.31")
+        assert found.instance == "2.25.111"
+
+    def test_unknown_sequences_are_implicit_inside(self):
+        item = b"\x08\x00\x00\x01\x02\x00\x00\x00ab"  # (0008,0100), implicit
+        content = instance()
+        sequence = (
+            b"\x09\x00\x10\x10UN\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + item
+        ) + b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+        where = content.index(b"\x10\x00\x10\x00PN")
+        found = identify(io.BytesIO(content[:where] + sequence + content[where:]))
+        assert (found.patient_id, found.instance) == ("P1", "2.25.111")
+
+    @pytest.mark.parametrize("implicit", [False, True])
+    def test_without_preamble(self, implicit):
+        buffer = DicomBytesIO()
+        buffer.is_little_endian, buffer.is_implicit_VR = True, implicit
+        write_dataset(buffer, dataset(text=200 * "x"))
+        assert identify(io.BytesIO(buffer.getvalue())).instance == "2.25.111"
+
+    @pytest.mark.parametrize(
+        ("charset", "patient"),
+        [
+            ("ISO_IR 192", "Ä12ß"),
+            ("ISO_IR 100", "Ä12ß"),
+            ("ISO_IR 144", "Щ1"),
+            ("GB18030", "中1"),
+            ("ISO_IR 192", " before"),
+            ("ISO_IR 192", ""),
+        ],
+    )
+    def test_patient_ids(self, charset, patient):
+        found = identify(io.BytesIO(instance(patient=patient, charset=charset)))
+        assert found.patient_id == patient
+        digest = hashlib.sha1(f"{patient}|2.25.21|2.25.31|2.25.111".encode(), usedforsecurity=False).hexdigest()
+        assert found.instance_id is not None
+        assert found.instance_id.replace("-", "") == digest
+
+    def test_a_patient_id_that_only_the_archive_can_read(self, tmp_path):
+        content = instance(patient="XX1").replace(b"ISO_IR 192", b"ISO_IR 999").replace(b"XX1 ", b"\xc3\x841 ")
+        found = identify(io.BytesIO(content))
+        assert (found.patient_id, found.instance_id, found.study_id) == (None, None, None)
+        (tmp_path / "a").write_bytes(content)
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        answer = {"ID": "x", "Status": "AlreadyStored"}
+        calls = find([]), call("POST", "/instances", answer, body=content)
+        done = run(tmp_path, *calls, call("GET", "/instances/x/attachments/dicom/md5", md5))
+        assert (done["changed"], done["upload"]["present"]) == (False, 1)
+
+    def test_an_identifier_that_a_real_archive_gave(self):
+        assert orthanc_id(" lead and trail", "2.25.5561", "2.25.5571", "2.25.5551") == (
+            "4a532bce-bfd8f7d7-aeaaba87-d16c2e18-c8de67d0"
+        )
+
+    def test_what_is_none(self):
+        good = instance()
+        for bad, said in (
+            (b"", "is no DICOM file"),
+            (b"x" * 500, "is no DICOM file"),
+            (good[:140], "ends before"),
+            (good[:128] + b"DICM" + b"\xff" * 100, "damaged"),
+            (good[:132] + good[144:], "has no length"),
+            (good.replace(b"\x20\x00\x0d\x00UI", b"\x20\x00\x0c\x00UI"), "has no StudyInstanceUID"),
+        ):
+            with pytest.raises(NotDicomError, match=said):
+                identify(io.BytesIO(bad))
+        directory = dataset()
+        directory.SOPClassUID = directory.file_meta.MediaStorageSOPClassUID = uid.UID("1.2.840.10008.1.3.10")
+        with pytest.raises(DirectoryError):
+            identify(io.BytesIO(written(directory)))
+
+    def test_random_damage_is_told_and_no_other_error(self):
+        good = bytearray(instance())
+        for place in range(132, len(good)):
+            for value in (0, 0x20, 0xFF):
+                bad = good.copy()
+                bad[place] = value
+                try:
+                    identify(io.BytesIO(bytes(bad)))
+                except NotDicomError:
+                    continue
