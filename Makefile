@@ -37,6 +37,11 @@ demo: setup ## Bring up an archive with a viewer on this machine, load sample st
 demo-down: setup ## Remove the demo with all that is on it
 	@ansible-playbook molecule/shared/destroy.yml -i inventories/lab
 
+.PHONY: check-config
+check-config: ## Check an inventory's answers without its servers; INVENTORY=path
+	@tests/setup venv packages
+	@ansible-playbook playbooks/check_config.yml -i $(or $(INVENTORY),$(error Say which: make check-config INVENTORY=inventories/onprem))
+
 .PHONY: test
 test: lint unit sanity build molecule ## Everything that must pass
 
