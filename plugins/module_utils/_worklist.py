@@ -215,10 +215,10 @@ def _text(value: Any, kind: str, place: str, wrong: list[str]) -> str:
     if not text:
         return ""
     pattern, described = PATTERNS.get(kind, ("", ""))
-    if len(text) > LONGEST[kind]:
+    if pattern and not re.fullmatch(pattern, text):
+        wrong.append(f"{place} is '{text}'. Write it as {described}")
+    elif len(text) > LONGEST[kind]:
         wrong.append(f"{place} has {len(text)} characters, and may have {LONGEST[kind]}")
-    elif pattern and not re.fullmatch(pattern, text):
-        wrong.append(f"{place} is '{text}'. Write it as {described}" if kind != "PN" else f"{place} is wrong")
     elif kind not in ONE_VALUE and "\\" in text:
         wrong.append(f"{place} has a backslash, which separates values. Write several values as a list")
     elif any(ord(letter) < 32 and (letter not in "\t\r\n\f" or kind not in ONE_VALUE) for letter in text):
