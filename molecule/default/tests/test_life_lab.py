@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import re
@@ -10,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,14 +22,22 @@ from conftest import INVENTORY, PROJECT, lab_hosts, run_playbook, server
 
 ROOT = () if os.geteuid() == 0 else ("sudo",)
 USER = "lightbox-tester"
-USERS_SERVER = {"ansible_host": "172.28.77.70", "pacs_name": "tester.lightbox.test"}
-# A run that is soon over, with work on both machines.
-SMALL = """---
-- name: Give the server a certificate
-  hosts: pacs
-  become: true
-  roles:
-    - role: lightbox.pacs.certificates
+TESTER = {"ansible_host": "172.28.77.70", "pacs_name": "tester.lightbox.test"}
+CGROUP2 = pathlib.Path("/sys/fs/cgroup/unified")
+only_with_both = pytest.mark.skipif(
+    not CGROUP2.is_dir(), reason="has cgroup v1 or v2, not both: then all other tests run on that one"
+)
+
+# An engine of its own that sees cgroup v2, with a network of its own, so that it is in nobody's way.
+ENGINE = """
+mount --make-rprivate /
+mount -t cgroup2 none "$1/cgroup"
+umount --recursive --lazy /sys/fs/cgroup
+mount --bind "$1/cgroup" /sys/fs/cgroup
+for other in /run/docker /run/containerd; do [ ! -d $other ] || mount -t tmpfs none $other; done
+ip link set lo up
+exec dockerd --config-file "$1/daemon.json" --host "unix://$1/docker.sock" --group "$2" --bridge none \\
+  --data-root "$1/data" --exec-root "$1/run" --pidfile "$1/pid"
 """
 
 
@@ -48,6 +58,23 @@ def run(*command: str | os.PathLike[str], check: bool = True, **environment: str
 
 def changes(output: str) -> set[str]:
     return set(re.findall(r"changed=(\d+)", output.rsplit("PLAY RECAP", 1)[1]))
+
+
+def write_inventory(directory: pathlib.Path, **more: str) -> None:
+    """One server of the lab, called tester."""
+    inventory = {"pacs": {"hosts": {"tester": TESTER | more}}, "lab": {"children": {"pacs": None}}}
+    directory.mkdir(exist_ok=True)
+    (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    if not (directory / "group_vars").exists():
+        (directory / "group_vars").symlink_to(PROJECT / "inventories/lab/group_vars")
+
+
+def write_playbook(path: pathlib.Path, *roles: str) -> None:
+    """Some roles instead of all, with what a playbook of the collection hands them."""
+    play = {"name": "Do a part", "hosts": "pacs", "become": True, "roles": [f"lightbox.pacs.{role}" for role in roles]}
+    path.write_text(yaml.safe_dump([play]))
+    if not (path.parent / "group_vars").exists():
+        (path.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
 
 
 @pytest.mark.parametrize("name", lab_hosts())
@@ -175,9 +202,8 @@ def home(tools: None, tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     clone = tmp_path / "clone"
     clone.mkdir()
     run(PROJECT / "tests/sanity/export", "clone", clone)
-    inventory = {"pacs": {"hosts": {"tester": USERS_SERVER}}, "lab": {"children": {"pacs": None}}}
-    (clone / "inventories/lab/hosts.yml").write_text(yaml.safe_dump(inventory))
-    (clone / "playbooks/small.yml").write_text(SMALL)
+    write_inventory(clone / "inventories/lab")
+    write_playbook(clone / "playbooks/small.yml", "certificates")  # soon over, with work on both machines
     (clone / ".cache").mkdir()
     for made in (PROJECT / ".cache").glob("orthanc-debian13-*.tar.gz"):  # made once is enough
         shutil.copy(made, clone / ".cache")
@@ -210,7 +236,7 @@ def as_user(home: pathlib.Path, *command: str | os.PathLike[str], check: bool = 
 def test_lab_is_made_through_sudo(home):
     """All that a user without rights needs: packages, engine, images, a server, a run on it, and the way back."""
     playbook = ("ansible-playbook", "-i", "inventories/lab")
-    ssh = ("ssh", "-F", ".lab/ssh_config", USERS_SERVER["ansible_host"])
+    ssh = ("ssh", "-F", ".lab/ssh_config", TESTER["ansible_host"])
     assert "permission denied" in as_user(home, "docker", "info", check=False).lower()
     assert f"Letting {USER} use Docker" in as_user(home, "tests/setup", "packages", "engine", "images")
     assert as_user(home, "tests/setup", "packages", "engine", "images") == ""
@@ -233,3 +259,86 @@ def test_lab_is_made_through_sudo(home):
     assert run(*ROOT, "docker", "ps", "--all", "--quiet", "--filter", "name=^lightbox-tester$") == ""
     assert run(*ROOT, "docker", "volume", "ls", "--quiet", "--filter", "name=^lightbox-tester-") == ""
     assert run(*ROOT, "find", home, "!", "-user", USER) == ""
+
+
+@pytest.fixture
+def tester(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The inventory of one more server, which is removed in the end."""
+    inventory = tmp_path / "inventory"
+    write_inventory(inventory, lab_cgroups=str(CGROUP2))
+    yield inventory
+    run("ansible-playbook", PROJECT / "molecule/shared/destroy.yml", "-i", inventory)
+
+
+@only_with_both
+def test_server_sees_cgroup_v2(tester):
+    """The server's systemd, its engine and the archive in it; limits need controllers that are all with v1 here."""
+    without = json.dumps({f"{role}_enabled": False for role in ("certificates", "ohif", "gateway")})
+    archive = ("ansible-playbook", PROJECT / "playbooks/pacs.yml", "-i", tester, "--extra-vars", without)
+    run("ansible-playbook", PROJECT / "molecule/shared/create.yml", "-i", tester)
+    assert "failed=0" in run(*archive)
+    assert changes(run(*archive)) == {"0"}
+    ssh = ("ssh", "-F", PROJECT / ".lab/ssh_config", TESTER["ansible_host"])
+    for command, answer in (
+        ("systemctl is-system-running", "running"),
+        ("findmnt --noheadings --output FSTYPE /sys/fs/cgroup", "cgroup2"),
+        ("sudo docker info --format '{{.CgroupDriver}} {{.CgroupVersion}}' 2>/dev/null", "systemd 2"),
+        ("sudo docker inspect --format '{{.State.Health.Status}}' lightbox-orthanc", "healthy"),
+    ):
+        assert run(*ssh, command).strip() == answer
+
+
+@pytest.fixture
+def engine2() -> Iterator[dict[str, str]]:
+    """An engine that sees cgroup v2 only: its process, and how to reach it."""
+    place = pathlib.Path(tempfile.mkdtemp())  # the names of sockets must be short
+    (place / "cgroup").mkdir()
+    (place / "daemon.json").write_text("{}")
+    host = {"DOCKER_HOST": f"unix://{place}/docker.sock"}
+    unshare = ("unshare", "--mount", "--net", "bash", "-euc", ENGINE, "engine", place, str(os.getgid()))
+    with (
+        open(place / "log", "wb") as log,
+        subprocess.Popen([*ROOT, *map(str, unshare)], stdout=log, stderr=log) as process,
+    ):
+        try:
+            for _attempt in range(300):
+                if process.poll() is not None or "ID:" in run("docker", "info", check=False, **host):
+                    break
+                time.sleep(0.1)
+            assert process.poll() is None, (place / "log").read_text()[-3000:]
+            yield host | {"pid": (place / "pid").read_text()}
+        finally:
+            if (place / "pid").exists():
+                run(*ROOT, "kill", (place / "pid").read_text())
+    run(*ROOT, "rm", "-rf", "--one-file-system", place)
+
+
+@only_with_both
+def test_lab_is_made_on_an_engine_with_cgroup_v2(engine2, tmp_path):
+    write_inventory(tmp_path / "inventory")
+    pid = engine2.pop("pid")
+    assert run("docker", "info", "--format", "{{.CgroupVersion}}", **engine2).splitlines()[0] == "2"
+    images = dict(line.split("=", 1) for line in (PROJECT / ".cache/images.env").read_text().splitlines())
+    server_image = tmp_path / "server.tar"
+    run("docker", "save", "--output", server_image, images["LIGHTBOX_SERVER_IMAGE"])
+    run("docker", "load", "--quiet", "--input", server_image, **engine2)
+    server_image.unlink()
+
+    def there(*command: str | os.PathLike[str]) -> str:
+        """Run a command where the engine's networks are."""
+        kept = ("PATH", "HOME", "LANG", "ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH", "MOLECULE_PROJECT_DIRECTORY")
+        environment = {name: os.environ[name] for name in kept if name in os.environ} | engine2
+        me = ("sudo", "--user", f"#{os.getuid()}") if ROOT else ()
+        variables = [f"{name}={value}" for name, value in environment.items()]
+        return run(*ROOT, "nsenter", f"--net=/proc/{pid}/ns/net", *me, "env", *variables, *command)
+
+    shared, inventory = PROJECT / "molecule/shared", ("-i", tmp_path / "inventory")
+    assert "failed=0" in there("ansible-playbook", shared / "create.yml", *inventory)
+    try:
+        ssh = ("ssh", "-F", PROJECT / ".lab/ssh_config", TESTER["ansible_host"])
+        assert there(*ssh, "findmnt --noheadings --output FSTYPE /sys/fs/cgroup").strip() == "cgroup2"
+        assert there(*ssh, "systemctl is-system-running --wait").strip() == "running"
+        assert changes(there("ansible-playbook", shared / "create.yml", *inventory)) == {"0"}
+    finally:
+        there("ansible-playbook", shared / "destroy.yml", *inventory)
+    assert run("docker", "ps", "--all", "--quiet", **engine2) == ""
