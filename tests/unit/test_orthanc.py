@@ -44,6 +44,7 @@ ODD: list[dict[str, Any]] = [
     {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "CT2", "port": "11112", "allow": ["echo", "find"]}]},
     {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "ct1", "host": "fd00::7", "allow": ["store", "echo"]}]},
     {"orthanc_modalities": [{**CT1, "tls": True}], **CLIENT},
+    {"orthanc_modalities": [{**CT1, "tls": "no"}]},
     {"orthanc_client_trusted": __file__},
     {"orthanc_peers": [PEER, {**PEER, "name": "two", "username": "me", "password": "x"}]},
     {"orthanc_dicomweb_servers": [PEER], "orthanc_peers": [PEER]},
@@ -130,7 +131,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_dicomweb_servers": [{**PEER, "url": "pacs.example.org"}]}, "the url of other is none"),
     ({"orthanc_peers": [{**PEER, "url": "https://me:secret@pacs.example.org/"}]}, "the url of other is none"),
     ({"orthanc_peers": [{**PEER, "username": "me"}]}, "has a username without a password"),
-    ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "jpeg"]}, "orthanc_accepted_transfer_syntaxes has jpeg. Set"),
+    (
+        {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "jpeg"]},
+        "orthanc_accepted_transfer_syntaxes has jpeg. Set",
+    ),
     ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2.4.*"]}, "the one that every device knows"),
     ({"orthanc_dicom_threads": 0}, "orthanc_dicom_threads is 0"),
     ({"orthanc_dicom_idle_seconds": 0}, "orthanc_dicom_idle_seconds is 0"),
@@ -236,6 +240,12 @@ def test_modalities():
     only = ROLE.value("__orthanc_modalities[0].allow", orthanc_modalities=[{**CT1, "allow": ["worklist"]}])
     assert only == ["find_worklist"]
     assert ROLE.value("__orthanc_modalities") == []
+
+
+def test_who_does_not_listen_is_not_asked_for_an_echo():
+    several = [CT1, {**CT1, "name": "a", "echo": False}, {**CT1, "name": "b", "echo": "no"}]
+    several.append({**CT1, "name": "c", "echo": True})
+    assert ROLE.value("__orthanc_silent", orthanc_modalities=several) == ["a", "b"]
 
 
 def test_peers_and_dicomweb_servers_are_called_as_their_modules_call_them():

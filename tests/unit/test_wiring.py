@@ -15,7 +15,7 @@ CT = {"name": "ct", "aet": "CT", "host": "192.0.2.21"}
 SIX = {"name": "six", "aet": "SIX", "host": "2001:db8::21", "allow": ["store"]}
 NAMED = {"name": "named", "aet": "NAMED", "host": "ct2.example.org"}
 CALLED = {"name": "called", "aet": "CALLED", "host": "192.0.2.22", "allow": []}
-SAFE = {"name": "safe", "aet": "SAFE", "host": "192.0.2.23", "tls": True}
+SAFE = {"name": "safe", "aet": "SAFE", "host": "192.0.2.23", "tls": "yes"}
 
 
 def networks(**answers: Any) -> tuple[list[str], list[str]]:
