@@ -78,7 +78,7 @@ reference: ## Write docs/reference from the argument specs and the plugins' docu
 
 .PHONY: molecule
 molecule: setup ## Test on lab servers; SCENARIO=name for one, SCENARIO=all for all
-	@tests/setup browser
+	@tests/setup browser dicom
 	@molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
 
 .PHONY: e2e
