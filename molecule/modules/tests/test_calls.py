@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 
@@ -12,6 +13,7 @@ from archives import BOTH, HOST, NEW, OLD
 from conftest import PROJECT, address, run_playbook
 
 from tests.unit.orthanc_server import run_module
+from tests.unit.pki import make_pki
 
 testinfra_hosts = [address("modules")]
 OTHER = {NEW: OLD, OLD: NEW}
@@ -256,3 +258,47 @@ def test_in_a_playbook_with_defaults_for_the_group(tmp_path):
         for path in ("/modalities", "/peers", "/dicom-web/servers"):
             with contextlib.suppress(OrthancError):
                 archive.rest.delete(f"{path}/trial")
+
+
+@pytest.fixture
+def scp_with_tls(host, tmp_path):
+    """DCMTK's own SCP on the server, over TLS; give it how it treats clients' certificates."""
+    pki = make_pki(tmp_path)
+    with host.sudo():
+        host.check_output("install -d -m 0755 /srv/tls")
+        for name in ("ca.pem", "localhost.pem", "localhost.key"):
+            content = base64.b64encode((pki / name).read_bytes()).decode()
+            host.check_output(f"echo {content} | base64 -d >/srv/tls/{name}")
+
+        def start(clients: str) -> int:
+            host.run("systemctl stop scp-tls")
+            host.check_output(
+                "systemd-run --collect --unit scp-tls --working-directory /srv/tls storescp +tls localhost.key localhost.pem"
+                f" +cf ca.pem {clients} --aetitle NODE 4121"
+            )
+            host.check_output(
+                "until ss -Hltn sport = :4121 | grep -q .; do systemctl is-active --quiet scp-tls || exit 1; sleep 0.1; done"
+            )
+            return 4121
+
+        yield start, pki
+        host.run("systemctl stop scp-tls")
+
+
+def test_echo_over_tls(scp_with_tls):
+    start, pki = scp_with_tls
+    call = {"host": HOST, "aet": "NODE", "tls": True, "server_name": "localhost", "ca_path": str(pki / "ca.pem")}
+    client = {"client_cert": str(pki / "client.pem"), "client_key": str(pki / "client.key")}
+    call["port"] = start("--ignore-peer-cert")
+    done = run_module("dicom_echo", call)
+    assert done["reachable"] is True, done
+    assert done["encryption"]["version"].startswith("TLSv1.")
+    assert done["encryption"]["common_name"] == "localhost"
+    assert "does not verify" in run_module("dicom_echo", {**call, "ca_path": str(pki / "other.pem")})["msg"]
+    assert "mismatch" in run_module("dicom_echo", {**call, "server_name": None})["msg"]
+    assert "TLS" in run_module("dicom_echo", {**call, "tls": False})["msg"]
+    call["port"] = start("--require-peer-cert")
+    assert run_module("dicom_echo", {**call, **client})["reachable"] is True
+    assert "client certificate" in run_module("dicom_echo", call)["msg"]
+    stranger = {"client_cert": str(pki / "other.pem"), "client_key": str(pki / "other.key")}
+    assert "client certificate" in run_module("dicom_echo", {**call, **stranger})["msg"]
