@@ -1,0 +1,447 @@
+"""What the role postgresql renders and refuses, what it yields, and what the role orthanc makes of that."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import string
+import subprocess
+import urllib.parse
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.conftest import PROJECT, role_file
+from tests.unit.rendering import Role
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+PROBE = {"stdout_lines": ["memory 8000", "address 172.17.0.1"]}
+DEBIAN = {"distribution": "Debian", "distribution_major_version": "13"}
+PASSWORD = "Correct7Horse8Battery"
+CHARACTERS = [*string.printable[:95], "é", "東", "\N{GRINNING FACE}"]
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory) -> pathlib.Path:
+    file = tmp_path_factory.mktemp("ca") / "ca.pem"
+    file.write_text(PEM)
+    return file
+
+
+@pytest.fixture(scope="module")
+def role(ca) -> Role:
+    return Role(
+        "postgresql",
+        ansible_facts=DEBIAN,
+        __postgresql_probe=PROBE,
+        postgresql_password=PASSWORD,
+        postgresql_local_certificate="/ca/fullchain.pem",
+        postgresql_local_key="/ca/privkey.pem",
+        postgresql_local_ca=str(ca),
+    )
+
+
+@pytest.fixture(scope="module")
+def archive() -> Role:
+    return Role(
+        "orthanc",
+        orthanc_users=[{"name": "gateway", "password": PASSWORD}],
+        __orthanc_archive_file={"skipped": True},
+        __orthanc_probe={"stdout_lines": ["free 50000000000", "owner "]},
+    )
+
+
+def external(ca: pathlib.Path, **more: Any) -> dict[str, Any]:
+    given = {"postgresql_provider": "external", "postgresql_host": "db.example.org", "postgresql_ca": str(ca)}
+    return given | more
+
+
+def database(ca: pathlib.Path, **more: Any) -> dict[str, Any]:
+    given = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": PASSWORD, "ca": str(ca)}
+    return {"orthanc_database": given | more}
+
+
+def test_none_is_the_default_and_yields_nothing(role):
+    assert role.value("postgresql_provider") == "none"
+    assert role.value("postgresql_connection") == {}
+    assert role.value("postgresql_connection", postgresql_provider="local", postgresql_enabled=False) == {}
+
+
+@pytest.mark.parametrize("provider", ["local", "rds", "external"])
+def test_every_provider_yields_the_same_description(role, ca, provider):
+    answers = external(ca, postgresql_provider=provider)
+    assert role.findings(**answers) == []
+    found = role.value("postgresql_connection", **answers)
+    assert set(found) == {"host", "address", "port", "database", "user", "password", "sslmode", "ca"}
+    assert found["sslmode"] == "verify-full"
+    assert found["ca"] == str(ca)
+    assert (found["host"], found["address"]) == (
+        ("database.lightbox.internal", "172.17.0.1") if provider == "local" else ("db.example.org", "")
+    )
+
+
+def test_the_archive_takes_what_the_role_yields(role, archive, ca):
+    options = role_file("orthanc", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    found = role.value("postgresql_connection", **external(ca))
+    assert set(found) == set(options["orthanc_database"]["options"])
+    assert archive.findings(orthanc_database=found) == []
+
+
+def test_a_fetched_ca_is_named_after_its_checksum(role, ca, tmp_path):
+    answers = external(
+        ca,
+        postgresql_ca="",
+        postgresql_ca_url="https://example.org/bundle.pem",
+        postgresql_ca_sha256="AB" * 32,
+        postgresql_ca_directory=str(tmp_path),
+    )
+    assert role.findings(**answers) == []
+    assert role.value("postgresql_connection", **answers)["ca"] == f"{tmp_path}/database-ca-{'ab' * 32}.pem"
+
+
+def parameters(role: Role, **answers: Any) -> dict[str, str]:
+    lines = role.render("lightbox.conf", postgresql_provider="local", **answers).splitlines()
+    return {
+        name: value[1:-1].replace("''", "'")
+        for name, value in (line.split(" = ", 1) for line in lines if line and not line.startswith("#"))
+    }
+
+
+def test_the_server_asks_for_encryption_and_listens_on_one_address(role):
+    found = parameters(role)
+    assert found["ssl"] == "on"
+    assert found["listen_addresses"] == "172.17.0.1"
+    assert found["password_encryption"] == "scram-sha-256"
+    rules = [line.split() for line in role.render("pg_hba.conf").splitlines() if line and not line.startswith("#")]
+    assert rules[0] == ["local", "all", "postgres", "peer", "map=lightbox"]
+    assert all(rule[0] == "hostssl" and rule[-1] == "scram-sha-256" and "all" not in rule for rule in rules[1:])
+    assert len(rules) == 3
+
+
+@pytest.mark.parametrize(
+    ("total", "given", "shared"),
+    [(2000, 0, 250), (8000, 0, 1000), (64000, 0, 8000), (256000, 0, 16384), (8000, 4000, 2000)],
+)
+def test_memory_is_tuned_for(role, total, given, shared):
+    found = parameters(role, __postgresql_probe={"stdout_lines": [f"memory {total}"]}, postgresql_local_memory_mb=given)
+    assert found["shared_buffers"] == f"{shared}MB"
+    assert 4 <= int(found["work_mem"].removesuffix("MB")) <= 64
+    assert int(found["work_mem"].removesuffix("MB")) * 100 <= max(total, 400)
+
+
+def test_further_parameters_win_over_the_tuning_and_are_quoted(role):
+    answers = {"postgresql_local_configuration": {"work_mem": "8MB", "log_line_prefix": "it's \\ %m"}}
+    assert role.findings(postgresql_provider="local", **answers) == []
+    assert parameters(role, **answers)["work_mem"] == "8MB"
+    assert "log_line_prefix = 'it''s \\\\ %m'" in role.render("lightbox.conf", **answers)
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"postgresql_password": ""}, "postgresql_password is empty"),
+    ({"postgresql_password": "two\nlines"}, "postgresql_password has a line break"),
+    ({"postgresql_database": "Archive"}, "postgresql_database is 'Archive'"),
+    ({"postgresql_user": "a b"}, "postgresql_user is 'a b'"),
+    ({"postgresql_provider": "local", "postgresql_user": "postgres"}, "PostgreSQL needs that one for itself"),
+    ({"postgresql_port": 0}, "postgresql_port is 0"),
+    ({"postgresql_host": ""}, "postgresql_host is ''"),
+    ({"postgresql_host": "db.example.org:5432"}, "postgresql_host is 'db.example.org:5432'"),
+    ({"postgresql_host": "db.example.org?sslmode=disable"}, "postgresql_host is"),
+    ({"postgresql_ca": ""}, "postgresql_ca is empty"),
+    ({"postgresql_provider": "rds", "postgresql_ca": ""}, "truststore.pki.rds.amazonaws.com"),
+    ({"postgresql_ca": "/missing.pem"}, "there is no such file"),
+    ({"postgresql_ca": str(PROJECT / "galaxy.yml")}, "has no certificate in it"),
+    (
+        {"postgresql_ca": "", "postgresql_ca_url": "https://example.org/b", "postgresql_ca_directory": "/c"},
+        "postgresql_ca_sha256 is ''",
+    ),
+    (
+        {
+            "postgresql_ca": "",
+            "postgresql_ca_url": "http://example.org/b",
+            "postgresql_ca_sha256": "0" * 64,
+            "postgresql_ca_directory": "/c",
+        },
+        "Set it to an https:// address",
+    ),
+    (
+        {"postgresql_ca": "", "postgresql_ca_url": "https://example.org/b", "postgresql_ca_sha256": "0" * 64},
+        "postgresql_ca_directory is ''",
+    ),
+    (
+        {
+            "postgresql_ca_url": "https://example.org/b",
+            "postgresql_ca_sha256": "0" * 64,
+            "postgresql_ca_directory": "/c",
+        },
+        "Set one of them",
+    ),
+    (
+        {
+            "postgresql_provider": "local",
+            "ansible_facts": {"distribution": "Fedora", "distribution_major_version": "42"},
+        },
+        "not supported on Fedora 42",
+    ),
+    (
+        {
+            "postgresql_provider": "local",
+            "__postgresql_probe": {"stdout_lines": [*PROBE["stdout_lines"], "cluster 17/main"]},
+        },
+        "the server has a PostgreSQL of its own (17/main)",
+    ),
+    ({"postgresql_provider": "local", "postgresql_local_key": ""}, "postgresql_local_key is ''"),
+    ({"postgresql_provider": "local", "postgresql_local_name": "a b"}, "postgresql_local_name is 'a b'"),
+    ({"postgresql_provider": "local", "postgresql_local_address": "*"}, "postgresql_local_address is '*'"),
+    ({"postgresql_provider": "local", "postgresql_local_networks": ["all"]}, "postgresql_local_networks has all"),
+    ({"postgresql_provider": "local", "postgresql_local_memory_mb": 9000}, "postgresql_local_memory_mb is 9000"),
+    ({"postgresql_provider": "local", "postgresql_local_connections": 1}, "postgresql_local_connections is 1"),
+    (
+        {"postgresql_provider": "local", "postgresql_local_configuration": {"ssl": "off"}},
+        "postgresql_local_configuration sets ssl",
+    ),
+    (
+        {"postgresql_provider": "local", "postgresql_local_configuration": {"fsync": "off"}},
+        "a power cut could lose images",
+    ),
+    (
+        {"postgresql_provider": "local", "postgresql_local_configuration": {"x": "1\nssl = off"}},
+        "no line of postgresql.conf",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
+def test_bad_values_are_refused_with_the_variable_and_the_remedy(role, ca, answers, message):
+    found = role.findings(**external(ca) | answers)
+    assert len(found) == 1, found
+    assert message in found[0]
+    assert PASSWORD not in found[0]
+
+
+def test_a_cluster_that_this_role_made_is_its_own(role):
+    lines = [*PROBE["stdout_lines"], "ours", "cluster 17/main"]
+    assert role.findings(postgresql_provider="local", __postgresql_probe={"stdout_lines": lines}) == []
+
+
+def section(archive: Role, ca: pathlib.Path, **more: Any) -> dict[str, Any]:
+    return json.loads(archive.value("__orthanc_database_json.PostgreSQL | to_json", **database(ca, **more)))
+
+
+def test_every_character_of_a_password_reaches_the_database(archive, ca):
+    passwords = (
+        [f"{one}{PASSWORD}" for one in CHARACTERS]
+        + [f"{PASSWORD}{one}" for one in CHARACTERS]
+        + ["".join(CHARACTERS), "%41", "${HOME}"]
+    )
+    for password in passwords:
+        uri = section(archive, ca, password=password)["ConnectionUri"]
+        parsed = urllib.parse.urlsplit(uri)
+        assert (parsed.scheme, parsed.hostname, parsed.port, parsed.path) == (
+            "postgresql",
+            "db.example.org",
+            5432,
+            "/orthanc",
+        )
+        userinfo = parsed.netloc.rpartition("@")[0]
+        assert urllib.parse.unquote(userinfo) == f"orthanc:{password}"
+        # No character that a URI, JSON, or Orthanc's own ${…} would read as something else.
+        assert set(userinfo) <= set(string.ascii_letters + string.digits + "-._~%:")
+        assert userinfo.count(":") == 1
+
+
+def test_libpq_reads_the_uri_as_it_was_meant(archive, ca):
+    """libpq itself, where psycopg2 brings it."""
+    extensions = pytest.importorskip("psycopg2.extensions")
+    password = "".join(CHARACTERS)
+    uri = section(archive, ca, password=password, address="192.0.2.7", port=5433)["ConnectionUri"]
+    found = extensions.parse_dsn(uri)
+    assert (
+        found
+        | {
+            "user": "orthanc",
+            "password": password,
+            "host": "db.example.org",
+            "hostaddr": "192.0.2.7",
+            "port": "5433",
+            "dbname": "orthanc",
+            "sslmode": "verify-full",
+            "sslrootcert": "/etc/orthanc/database-ca.pem",
+        }
+        == found
+    )
+
+
+def test_the_plugin_keeps_the_index_and_never_the_images(archive, ca):
+    found = section(archive, ca)
+    assert (found["EnableIndex"], found["EnableStorage"], found["Lock"]) == (True, False, True)
+    assert found["MaximumConnectionRetries"] >= 10
+    plugins = archive.value("__orthanc_json.Plugins", **database(ca))
+    assert plugins[-1].endswith("/libOrthancPostgreSQLIndex.so")
+    assert "PostgreSQL" not in archive.value("__orthanc_json", **database(ca))
+    without = archive.value("__orthanc_json.Plugins")
+    assert not any("PostgreSQL" in plugin for plugin in without)
+
+
+def test_flavours_differ_in_their_connections(archive, ca):
+    assert section(archive, ca)["IndexConnectionsCount"] == 20
+    old = archive.value("__orthanc_database_json.PostgreSQL", orthanc_flavor="debian", **database(ca))
+    assert old["IndexConnectionsCount"] == 1
+
+
+def test_further_options_of_the_plugin_are_merged(archive, ca):
+    answers = database(ca) | {"orthanc_configuration": {"PostgreSQL": {"IndexConnectionsCount": 7, "Lock": False}}}
+    assert archive.findings(**answers) == []
+    found = archive.value("__orthanc_database_json.PostgreSQL", **answers)
+    assert (found["IndexConnectionsCount"], found["Lock"], found["EnableStorage"]) == (7, False, False)
+
+
+@pytest.mark.parametrize("option", ["ConnectionUri", "Password", "EnableStorage", "EnableSsl", "Host"])
+def test_options_that_the_role_says_are_refused(archive, ca, option):
+    found = archive.findings(**database(ca), orthanc_configuration={"PostgreSQL": {option: "x"}})
+    assert found
+    assert any(f"PostgreSQL.{option}" in one and "Take it out" in one for one in found)
+
+
+def test_a_database_or_bucket_makes_a_new_container_and_none_leaves_it(archive, ca):
+    def label(**answers: Any) -> str:
+        return yaml.safe_load(archive.render("compose.yml", **answers))["services"]["orthanc"]["labels"][
+            "lightbox.configuration"
+        ]
+
+    labels = [label(), label(**database(ca)), label(**database(ca, password="Another7Horse8"))]
+    assert len(set(labels)) == 3
+    assert label(orthanc_database={}, orthanc_object_storage={}) == labels[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "with_database", "word"),
+    [
+        (["sqlite"], True, "migrate_to_postgresql.yml"),
+        (["postgresql"], False, "would start empty"),
+        (["postgresql"], True, ""),
+        (["sqlite"], False, ""),
+        ([], True, ""),
+    ],
+)
+def test_an_archive_never_starts_on_another_index_than_it_has(archive, ca, lines, with_database, word):
+    probe = {"stdout_lines": ["free 50000000000", "owner ", *lines]}
+    found = archive.findings(__orthanc_probe=probe, **(database(ca) if with_database else {}))
+    assert len(found) == (1 if word else 0), found
+    assert not word or word in found[0]
+
+
+def test_an_unfinished_description_is_refused(archive, ca):
+    found = archive.findings(orthanc_database={"host": "db.example.org", "user": "orthanc"})
+    assert len(found) == 1
+    assert "lacks database, password, ca" in found[0]
+
+
+BUCKET = {"bucket": "images", "region": "eu-central-1"}
+
+
+def test_object_storage(archive, ca):
+    answers = database(ca) | {
+        "orthanc_object_storage": {**BUCKET, "access_key": "AK", "secret_key": "SK", "endpoint": ""}
+    }
+    assert archive.findings(**answers) == []
+    assert archive.value("__orthanc_bucket_json", **answers) == {
+        "AwsS3Storage": {
+            "HybridMode": "WriteToObjectStorage",
+            "StorageStructure": "flat",
+            "BucketName": "images",
+            "Region": "eu-central-1",
+            "AccessKey": "AK",
+            "SecretKey": "SK",
+        }
+    }
+    assert archive.value("__orthanc_json.Plugins", **answers)[-1].endswith("/libOrthancAwsS3Storage.so")
+    assert "SK" not in archive.value("__orthanc_json | to_json", **answers)
+
+
+@pytest.mark.parametrize(
+    ("answers", "word"),
+    [
+        ({"orthanc_flavor": "debian", "orthanc_object_storage": BUCKET}, "Set orthanc_flavor to orthancteam"),
+        ({"orthanc_object_storage": {**BUCKET, "access_key": "AK"}}, "only one of access_key and secret_key"),
+        ({"orthanc_object_storage": {"bucket": "images"}}, "lacks region"),
+    ],
+)
+def test_object_storage_that_cannot_work_is_refused(archive, answers, word):
+    found = archive.findings(**answers)
+    assert len(found) == 1, found
+    assert word in found[0]
+
+
+# The guard before another image meets an index: (revision in the database, version of the image's plugin, what it says).
+GUARD = [
+    ("1", "5.0", ""),
+    ("1", "6.2", "revision 1 to 2"),
+    ("2", "7.0", "revision 2 to 3"),
+    ("3", "7.1", ""),
+    ("3", "7.2", "revision 3 to 4"),
+    ("4", "8.0", "revision 4 to 5"),
+    ("5", "9.0", "revision 5 to 6"),
+    ("6", "10.3", "revision 6 to 10"),
+    ("1", "10.3", "revision 1 to 10"),
+    ("10", "10.0", ""),
+    ("10", "9.0", "A step back"),
+    ("10", "5.0", "A step back"),
+    ("10", "11.0", "one that this collection does not know"),
+    ("10", "mainline", "one that this collection does not know"),
+    ("", "10.3", ""),
+]
+
+
+def guard(archive: Role, ca: pathlib.Path, has: str, plugin: str, **answers: Any) -> list[str]:
+    said = {"orthanc": "1.13.0", "plugin": plugin, "sqlite": []}
+    new = {"stdout": "", "rc": 1, "stderr": 'ERROR: relation "globalproperties" does not exist'}
+    return archive.value(
+        "__orthanc_guard",
+        __orthanc_image_writes={"stdout": json.dumps(said)},
+        __orthanc_database_has={"stdout": has + "\n", "rc": 0, "stderr": ""} if has else new,
+        **database(ca),
+        **answers,
+    )
+
+
+@pytest.mark.parametrize(("has", "plugin", "says"), GUARD)
+def test_the_guard_compares_revisions(archive, ca, has, plugin, says):
+    found = guard(archive, ca, has, plugin)
+    assert len(found) == (1 if says else 0), found
+    if says:
+        assert says in found[0]
+        assert "docs/database.md" in found[0]
+
+
+def test_a_step_is_taken_when_the_exact_image_is_confirmed(archive, ca):
+    image = archive.value("__orthanc_image")
+    assert guard(archive, ca, "1", "10.3", orthanc_upgrade_confirmed=image) == []
+    assert guard(archive, ca, "1", "10.3", orthanc_upgrade_confirmed="orthancteam/orthanc:26.7.0")
+    assert guard(archive, ca, "10", "5.0", orthanc_upgrade_confirmed=image), "nobody can confirm a step back"
+
+
+@pytest.mark.parametrize(
+    ("has", "writes", "says"),
+    [
+        (["a.b"], ["a.b"], ""),
+        (["a.b"], ["a.b", "a.c"], "would change the index by a.c"),
+        (["a.b", "a.c"], ["a.b"], "which has a.c"),
+        (["a.b", "a.c"], ["a.b", "a.d"], "which has a.c"),
+        ([], ["a.b"], ""),
+    ],
+)
+def test_the_guard_compares_columns_of_sqlite(archive, has, writes, says):
+    found = archive.value(
+        "__orthanc_guard",
+        __orthanc_image_writes={"stdout": json.dumps({"orthanc": "1.13.0", "plugin": "10.3", "sqlite": writes})},
+        __orthanc_index_has={"stdout": json.dumps({"sqlite": has})},
+        __orthanc_database_has={"skipped": True},
+    )
+    assert len(found) == (1 if says else 0), found
+    assert not says or says in found[0]
+
+
+def test_the_shell_scripts_are_sound():
+    for script in sorted((PROJECT / "roles/postgresql/files").glob("*.sh")):
+        subprocess.run(["sh", "-n", script], check=True)
