@@ -272,13 +272,11 @@ def scp_with_tls(host, tmp_path):
 
         def start(clients: str) -> int:
             host.run("systemctl stop scp-tls")
-            host.check_output(
-                "systemd-run --collect --unit scp-tls --working-directory /srv/tls storescp +tls localhost.key localhost.pem"
-                f" +cf ca.pem {clients} --aetitle NODE 4121"
-            )
-            host.check_output(
-                "until ss -Hltn sport = :4121 | grep -q .; do systemctl is-active --quiet scp-tls || exit 1; sleep 0.1; done"
-            )
+            unit = "systemd-run --collect --unit scp-tls --working-directory /srv/tls"
+            tls = f"+tls localhost.key localhost.pem +cf ca.pem {clients}"
+            host.check_output(f"{unit} storescp {tls} --aetitle NODE 4121")
+            listens = "ss -Hltn sport = :4121 | grep -q ."
+            host.check_output(f"until {listens}; do systemctl is-active -q scp-tls || exit 1; sleep 0.1; done")
             return 4121
 
         yield start, pki
