@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import pathlib
 import signal
@@ -182,8 +181,8 @@ def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_pat
     try:
         run.wait_for("move | Stop the archive]")
         # The copy fills all tables and then waits for this one.
-        lock = "BEGIN; LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30)"
-        on_server(host, f'nohup psql -U postgres -d orthanc -c "{lock}" >/dev/null 2>&1 & echo')
+        lock = "BEGIN; LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300)"
+        on_server(host, f'systemd-run --quiet --collect --unit=hold psql -U postgres -d orthanc -c "{lock}"')
         waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lightbox-index-copy' AND wait_event_type = 'Lock'"
         until = time.monotonic() + 60
         while sql(host, waits) != ["1"]:
@@ -195,11 +194,9 @@ def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_pat
     found = on_server(host, "ss -Htnp state established 'dport = :5432'")
     pids = [part.split("pid=")[1].split(",")[0] for part in found.splitlines() if '"python3"' in part]
     assert pids
-    on_server(host, f"kill -9 {' '.join(pids)}")
-    sql(
-        host,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()",
-    )
+    on_server(host, f"kill -9 {' '.join(pids)}; systemctl stop hold.service")
+    sleeps = "query LIKE '%pg_sleep(300)' AND pid <> pg_backend_pid()"
+    sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {sleeps}")  # noqa: S608
     assert sql(host, "SELECT count(*) FROM resources", "orthanc") == ["0"]
     assert indexes(host) == ["index"]
 

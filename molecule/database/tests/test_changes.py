@@ -1,0 +1,118 @@
+"""A changed password, an odd one, a database that others run, a certificate that ends: each by one run, and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import string
+
+from conftest import INVENTORY, address, run_playbook
+from lab_archive import (
+    ADDRESS,
+    CONFIGURATION,
+    container,
+    instance,
+    new_uid,
+    on_server,
+    secret,
+    session,
+    sql,
+    upload,
+    wait_until_ready,
+)
+
+testinfra_hosts = [address("database")]
+CA = INVENTORY / ".secrets/ca/ca.pem"
+ODD = string.printable[:95].replace("{{", "{ {") + "é東"
+
+
+def play(*more: str, **answers: object):
+    return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers), *more)
+
+
+def raw(text: str) -> dict[str, str]:
+    """A value that holds braces, as an inventory says it: not a template."""
+    return {"__ansible_unsafe": text}
+
+
+def test_a_password_of_every_character_works_and_is_never_shown(host):
+    old = secret("database_password")
+    run = play("-vvv", "--diff", pacs_database_password=raw(ODD))
+    assert run.returncode == 0, run.stdout[-3000:]
+    web = session()
+    wait_until_ready(web)
+    assert upload(web, instance(new_uid(), new_uid(), 1)[1])["Status"] == "Success"
+    shown = [one for one in (ODD, json.dumps(ODD)[1:-1], ODD.replace("'", "'\"'\"'"), old) if one in run.stdout]
+    assert shown == []
+    assert "Correct" not in run.stdout
+    again = play(pacs_database_password=raw(ODD))
+    assert "changed=0" in again.stdout.rsplit("PLAY RECAP", 1)[1], again.stdout[-3000:]
+    # The old one is out.
+    with host.sudo():
+        refused = host.run(
+            f"PGPASSWORD={old} psql 'host=database.lightbox.internal hostaddr=172.17.0.1 user=orthanc dbname=orthanc "
+            "sslmode=verify-full sslrootcert=/etc/lightbox/postgresql/ca.pem' -c 'SELECT 1'"
+        )
+    assert "password authentication failed" in refused.stderr
+
+
+def test_a_database_that_others_run(host):
+    """The same server, reached as any other: by its DNS name, its CA fetched from a URL and compared with its checksum."""
+    answers = {
+        "postgresql_local_address": ADDRESS,
+        "postgresql_local_name": "database.lightbox.test",
+        "postgresql_local_networks": ["172.16.0.0/12"],
+    }
+    run = play(**answers)
+    assert run.returncode == 0, run.stdout[-3000:]
+    remote = {
+        "postgresql_provider": "external",
+        "postgresql_host": "database.lightbox.test",
+        "postgresql_ca_url": f"file://{CA}",
+        "postgresql_ca_sha256": hashlib.sha256(CA.read_bytes()).hexdigest(),
+        "pacs_database_password": secret("database_password"),
+    }
+    before = container(host)["Id"]
+    # What cannot be trusted is refused before the archive is touched.
+    wrong = play(**(remote | {"postgresql_ca_sha256": "0" * 64}))
+    assert wrong.returncode == 2
+    assert "did not match" in wrong.stdout
+    strange = pathlib.Path(INVENTORY / ".secrets/strange.pem")
+    strange.write_text(
+        on_server(
+            host,
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=x' -keyout /dev/null 2>/dev/null",
+        )
+    )
+    for changed, word in (
+        ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "certificate verify failed"),
+        ({"postgresql_host": "pacs.lightbox.test"}, "could not translate host name"),
+        ({"postgresql_host": "database"}, "does not match host name"),
+        ({"pacs_database_password": "wrong-password-1"}, "password authentication failed"),
+    ):
+        wrong = play(**(remote | changed))
+        assert wrong.returncode == 2, changed
+        assert word in wrong.stdout, wrong.stdout[-2000:]
+        assert secret("database_password") not in wrong.stdout
+    strange.unlink()
+    assert container(host)["Id"] == before
+
+    run = play(**remote)
+    assert run.returncode == 0, run.stdout[-3000:]
+    wait_until_ready(session())
+    assert "hostaddr" not in on_server(host, f"cat {CONFIGURATION}/database.json")
+    found = sql(
+        host,
+        "SELECT DISTINCT s.ssl FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE application_name = 'lightbox'",
+    )
+    assert found == ["t"]
+
+
+def test_the_way_back(host):
+    run = play()
+    assert run.returncode == 0, run.stdout[-3000:]
+    web = session()
+    wait_until_ready(web)
+    again = play()
+    assert "changed=0" in again.stdout.rsplit("PLAY RECAP", 1)[1]

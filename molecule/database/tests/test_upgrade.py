@@ -1,0 +1,79 @@
+"""Before another image meets the index: what it would do is compared with what is there."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import INVENTORY, address, run_playbook
+from lab_archive import container, on_server, session, sql, wait_until_ready
+
+testinfra_hosts = [address("database")]
+OTHER = "lightbox/orthanc-other:1"
+
+
+def image_of(host) -> str:
+    return container(host)["Config"]["Image"]
+
+
+@pytest.fixture(scope="module")
+def other(host) -> str:
+    """Another image with the same content: only its name and one line of its history differ."""
+    recipe = f"FROM {image_of(host)}\\nENV LIGHTBOX_OTHER=1\\n"
+    on_server(host, f"printf '{recipe}' | docker build -q --network none -t {OTHER} -")
+    return OTHER
+
+
+def play(image: str, **more: str):
+    # The lab's image comes from a file; here it is one that the server has.
+    answers = {"orthanc_image_archive": "", "orthanc_image": image, **more}
+    return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers))
+
+
+def revision(host, number: int) -> None:
+    sql(host, f"UPDATE globalproperties SET value = '{number}' WHERE property = 4", "orthanc")  # noqa: S608
+
+
+def test_a_step_back_is_refused_and_the_archive_runs_on(host, other):
+    before = container(host)
+    revision(host, 10)  # as a newer plugin leaves it
+    try:
+        run = play(other)
+        assert run.returncode == 2
+        assert "A step back" in run.stdout
+        assert "revision 10 while it knows 1" in run.stdout
+        assert "docs/database.md" in run.stdout
+        assert container(host)["Id"] == before["Id"]
+        confirmed = play(other, orthanc_upgrade_confirmed=other)
+        assert confirmed.returncode == 2, "nobody can confirm a step back"
+    finally:
+        revision(host, 1)
+
+
+def test_a_step_of_no_return_asks_for_the_exact_image(host, other):
+    before = container(host)
+    revision(host, 0)  # as an older plugin leaves it
+    try:
+        run = play(other)
+        assert run.returncode == 2
+        assert "A step from which only a backup leads back" in run.stdout
+        assert f"orthanc_upgrade_confirmed to {other}" in run.stdout
+        assert container(host)["Id"] == before["Id"]
+        assert play(other, orthanc_upgrade_confirmed="lightbox/orthanc-other:2").returncode == 2
+        assert container(host)["Id"] == before["Id"]
+        run = play(other, orthanc_upgrade_confirmed=other)
+        assert run.returncode == 0, run.stdout[-3000:]
+        assert image_of(host) == other
+    finally:
+        revision(host, 1)
+    wait_until_ready(session())
+
+
+def test_an_image_that_changes_nothing_needs_no_word(host, other):
+    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert image_of(host) != other
+    assert "Ask the image what it writes" in run.stdout
+    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY)
+    assert "Ask the image what it writes" not in run.stdout
+    assert "changed=0" in run.stdout.rsplit("PLAY RECAP", 1)[1]
