@@ -109,7 +109,7 @@ class Archive:
         reserved: Mapping[str, str],
         accepted: list[str],
         variable: str,
-        implied: list[str],
+        implied: list[str] | None = None,
     ) -> None:
         self.data = known()
         self.flavor, self.plugins, self.reserved, self.accepted, self.variable = (
@@ -127,7 +127,7 @@ class Archive:
         self.said = {self.product_of.get(name, name): str(version) for name, version in versions.items()}
         self.versions: dict[str, str] = {**self.data["carried"].get(flavor, {}), **self.said}
         self.loaded = {"Orthanc"} | {
-            self.product_of[plugin] for plugin in [*plugins, *implied] if plugin in self.product_of
+            self.product_of[plugin] for plugin in [*plugins, *(implied or [])] if plugin in self.product_of
         }
         self.sections: dict[str, list[str]] = {}
         for name, product in self.products.items():
