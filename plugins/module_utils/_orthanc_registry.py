@@ -72,7 +72,15 @@ class Registry:
         self.orthanc = orthanc
 
     def listing(self) -> dict[str, Object]:
-        return self.orthanc.get(self.path + "?expand")
+        return self.mapping(self.orthanc.get(self.path + "?expand"))
+
+    def mapping(self, found: Any) -> dict[str, Object]:
+        if not isinstance(found, dict):
+            raise OrthancError(
+                f"{self.orthanc.url}{self.path} names its {self.plural} and does not describe them. "
+                "Is url an archive's, and is it Orthanc 1.10 or newer?"
+            )
+        return found
 
     def remove(self, name: str) -> None:
         self.orthanc.delete(f"{self.path}{route(name)}")
@@ -452,7 +460,7 @@ class DicomWebServers(WebServices):
                 f"{self.orthanc.url}{self.path} is not there. Load the archive's DICOMweb plugin, or set dicomweb_root "
                 "to its option DicomWeb.Root."
             )
-        return found
+        return self.mapping(found)
 
     def remove(self, name: str) -> None:
         try:

@@ -48,7 +48,8 @@ options:
     choices: [Generic, GenericNoWildcardInDates, GenericNoUniversalWildcard, Vitrea, GE]
   allow: &allow
     description:
-      - What the modality may ask of the archive. What is not in the list is refused.
+      - What the modality may ask of the archive. What is not in the list is refused, unless one of the archive's
+        options C(DicomAlwaysAllow...) opens it to everybody.
       - A new modality for which this is not given may echo and store.
       - V(storage_commitment) is two rights in the archive, C(AllowNAction) and C(AllowEventReport).
     type: list

@@ -257,3 +257,7 @@ def test_a_refusal_of_the_archive_is_told():
         **NEW,
     )
     assert "answers 400 Bad Request (Bad file format)" in failed["msg"]
+
+
+def test_an_archive_that_is_too_old_to_describe_its_modalities():
+    assert "is it Orthanc 1.10 or newer" in run(listing(["CT1"]), **NEW)["msg"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
+import shlex
 import time
 
 import pytest
@@ -198,6 +200,74 @@ def test_database_server(host, tmp_path):
     assert "self-signed certificate" in unknown_ca["verification_error"]
     elsewhere = run_module("postgresql_tls_info", {**call, "port": OLD.dicom_port})
     assert elsewhere["failed"] is True
+
+
+WITH_DATABASE = {
+    "Name": "with-database",
+    "StorageDirectory": "/srv/storage",
+    "HttpPort": 8120,
+    "DicomServerEnabled": False,
+    "RemoteAccessAllowed": True,
+    "AuthenticationEnabled": True,
+    "RegisteredUsers": {"admin": "Correct7Horse8Battery"},
+    "Plugins": ["/usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so"],
+    "PostgreSQL": {
+        "EnableIndex": True,
+        "EnableStorage": False,
+        "ConnectionUri": "postgresql://trial:Correct7Horse8Battery@127.0.0.1:5432/trial?sslmode=require",
+        "MaximumConnectionRetries": 1,
+    },
+}
+PREPARE = """
+psql() { runuser -u postgres -- psql --quiet "$@"; }
+psql -c "CREATE ROLE trial LOGIN PASSWORD 'Correct7Horse8Battery'" -c 'CREATE DATABASE trial OWNER trial'
+psql -d trial -c 'CREATE EXTENSION IF NOT EXISTS pg_trgm'
+install -d /srv/with-database && cat >/srv/with-database/orthanc.json
+image=$(docker inspect --format '{{.Config.Image}}' lightbox-orthanc)
+docker run --detach --rm --name with-database --network host --tmpfs /srv --volume /srv/with-database:/etc/orthanc:ro \
+  --entrypoint /usr/sbin/Orthanc "$image" /etc/orthanc
+"""
+REMOVE = """
+systemctl start postgresql@17-main
+docker rm --force with-database >/dev/null 2>&1
+runuser -u postgres -- psql --quiet -c 'DROP DATABASE IF EXISTS trial WITH (FORCE)' -c 'DROP ROLE IF EXISTS trial'
+"""
+
+
+@pytest.fixture
+def with_database(host):
+    """An archive that keeps its index in the scenario's PostgreSQL."""
+    with host.sudo():
+        host.run(f"sh -c {shlex.quote(REMOVE)}")
+        configuration = shlex.quote(json.dumps(WITH_DATABASE))
+        host.check_output(f"echo {configuration} | sh -euc {shlex.quote(PREPARE)}")
+        yield {"url": f"http://{HOST}:8120", "url_username": "admin", "url_password": "Correct7Horse8Battery"}
+        host.run(f"sh -c {shlex.quote(REMOVE)}")
+
+
+def wait_for_health(archive, ready: bool) -> dict:
+    end = time.monotonic() + 60
+    while True:
+        done = run_module("orthanc_info", {**archive, "gather_subset": ["health", "system", "statistics"]})
+        if done["health"]["ready"] is ready:
+            return done
+        assert time.monotonic() < end, done
+        time.sleep(0.5)
+
+
+def test_an_archive_whose_database_is_away(with_database, host):
+    """It lives and says so; /system is answered all the while, which is why readiness asks for something else."""
+    assert wait_for_health(with_database, True)["statistics"]["studies"] == 0
+    with host.sudo():
+        host.check_output("systemctl stop postgresql@17-main")
+    away = wait_for_health(with_database, False)
+    assert away["health"]["alive"] is True
+    assert "503" in away["health"]["details"]
+    assert away["system"]["version"] == NEW.version
+    assert away["statistics"] is None
+    with host.sudo():
+        host.check_output("systemctl start postgresql@17-main")
+    assert wait_for_health(with_database, True)["statistics"]["studies"] == 0
 
 
 PLAYBOOK = """
