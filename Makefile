@@ -8,7 +8,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 
-SCENARIO ?= default
+SCENARIO ?= all
 DEMO := https://localhost:8443
 DEMO_SECRETS := inventories/lab/.secrets
 
@@ -77,7 +77,7 @@ reference: ## Write docs/reference from the argument specs and the plugins' docu
 	@tests/sanity/reference write
 
 .PHONY: molecule
-molecule: setup ## Test on lab servers; SCENARIO=name for one, SCENARIO=all for all
+molecule: setup ## Test on lab servers: all scenarios, or one with SCENARIO=name
 	@tests/setup browser dicom
 	@molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
 
