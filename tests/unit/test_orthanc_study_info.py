@@ -89,7 +89,7 @@ def test_a_limit():
 
 
 @pytest.mark.parametrize(
-    ("constraint", "labels"), [("all", ["a", "b", "c"]), ("any", ["b"]), ("none", ["c"])], ids=lambda one: str(one)
+    ("constraint", "labels"), [("all", ["a", "b", "c"]), ("any", ["b"]), ("none", ["c"])], ids=str
 )
 def test_labels(constraint, labels):
     search = {"Labels": ["a", "b"], "LabelsConstraint": constraint.capitalize()}
