@@ -11,7 +11,8 @@ version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Asks the archive for the MD5 of every instance that stands in an old SQLite index and compares both.
-  - Then lets the archive read each file from its storage and compute the MD5 anew, which takes as long as reading all images.
+  - Then lets the archive read each file from its storage and compute the MD5 anew. That takes as long as reading all
+    images.
   - Instances that came later are not looked at. It changes nothing.
 extends_documentation_fragment: lightbox.pacs.orthanc
 attributes:
@@ -153,7 +154,8 @@ def main() -> None:
         module.fail_json(msg=f"orthanc_files_verify: {error}")
     if work.wrong:
         module.fail_json(
-            msg=f"orthanc_files_verify: {len(work.wrong)} of {work.checked} instances are not what they were. The old index is kept.",
+            msg=f"orthanc_files_verify: {len(work.wrong)} of {work.checked} instances are not what they were. "
+            "The old index is kept.",
             instances=work.checked,
             wrong=sorted(work.wrong)[:20],
         )

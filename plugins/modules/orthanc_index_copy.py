@@ -13,11 +13,12 @@ author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Copies every row of a stopped archive's SQLite index into the tables that Orthanc's PostgreSQL plugin has made. The
     images stay where they are.
-  - All of it is one transaction, with a note of what was copied. A copy that is cut off anywhere leaves nothing behind, and the
-    next call begins anew. A copy that was finished is found by that note, and is not done again.
-  - Before the transaction ends every row is read back from PostgreSQL and compared with what was read from SQLite (count and
-    sum of hashes for each table), and the counts and sizes with those of SQLite's own tables.
-  - The SQLite index is only read. Where the archive was killed, SQLite first completes the file from its log, as the archive would.
+  - All of it is one transaction, with a note of what was copied. A copy that is cut off anywhere leaves nothing behind,
+    and the next call begins anew. A copy that was finished is found by that note, and is not done again.
+  - Before the transaction ends every row is read back from PostgreSQL and compared with what SQLite has (count
+    and sum of hashes for each table), and the counts and sizes with those of SQLite's own tables.
+  - The SQLite index is only read. Where the archive was killed, SQLite first completes the file from its log, as the
+    archive would.
 requirements:
   - psycopg2 on the server (Debian's python3-psycopg2)
 attributes:
@@ -33,7 +34,9 @@ options:
     type: path
     required: true
   server:
-    description: The archive's C(DatabaseServerIdentifier), under which PostgreSQL keeps what is this archive's own, such as modalities.
+    description:
+      - The archive's C(DatabaseServerIdentifier), under which PostgreSQL keeps what is this archive's own, such as
+        modalities.
     type: str
     required: true
   host:
@@ -70,7 +73,8 @@ options:
     type: path
     required: true
 notes:
-  - Knows the tables of schema revision 1 (plugin 5.0 of Debian 13) and 10 (plugin 10.x of the image orthancteam/orthanc). Others are refused.
+  - Knows the tables of schema revision 1 (plugin 5.0 of Debian 13) and 10 (plugin 10.x of the image
+    orthancteam/orthanc). Others are refused.
 seealso:
   - module: lightbox.pacs.orthanc_files_verify
 """
@@ -128,11 +132,15 @@ else:
     PSYCOPG2_ERROR = None
 
 REVISIONS = (1, 10)
+TABLES = (
+    *("Labels", "Changes", "ExportedResources", "AttachedFiles", "Metadata", "DicomIdentifiers", "MainDicomTags"),
+    *("PatientRecyclingOrder", "InvalidChildCounts", "GlobalIntegersChanges", "KeyValueStores", "Queues", "Resources"),
+)
 LOCK = 0x6C62_7063  # one copy at a time
 # SQLite numbers the levels 1 to 4, the plugins 0 to 3.
 LEVEL = "resourceType - 1"
 INSTANCE = 4
-# Properties of the index itself, which each database says for itself; the sequence of anonymisations is shared by all servers.
+# Properties of the index itself, which each database says for itself; the sequence of anonymisations is shared by all.
 OWN_PROPERTIES, SHARED_PROPERTIES = (1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19), (3,)
 
 
@@ -280,7 +288,7 @@ class Copy:
         revision = int(self.ask("SELECT value FROM GlobalProperties WHERE property = 4") or 0)
         if version != "6" or revision not in REVISIONS:
             raise CopyError(
-                f"the tables in the database are of version {version}, revision {revision}, which this module does not know"
+                f"the tables in the database have version {version}, revision {revision}, unknown to this module"
             )
         if self.ask_index("SELECT value FROM GlobalProperties WHERE property = 1") != b"6":
             raise CopyError("the index is of another version than 6; start the archive once with a current image")
@@ -296,12 +304,7 @@ class Copy:
 
     def clear(self) -> None:
         """Take out what an earlier copy of another state of the index brought."""
-        tables = [
-            table
-            for table in ("Labels", "Changes", "ExportedResources", "AttachedFiles", "Metadata", "DicomIdentifiers", "MainDicomTags",
-                          "PatientRecyclingOrder", "InvalidChildCounts", "GlobalIntegersChanges", "KeyValueStores", "Queues", "Resources")
-            if self.columns(table.lower())
-        ]  # fmt: skip
+        tables = [table for table in TABLES if self.columns(table.lower())]
         self.cursor.execute(f"TRUNCATE {', '.join(tables)}")
 
     def table(self, name: str, source: str, target: list[str], condition: str = "true") -> None:
@@ -313,7 +316,8 @@ class Copy:
         self.cursor.copy_expert(f"COPY (SELECT {words} FROM {name} WHERE {condition}) TO STDOUT", back)
         if stream.digest != back.digest:
             raise CopyError(
-                f"table {name}: {stream.digest.count} rows were read and {back.digest.count} are there, or their content differs"
+                f"table {name}: {stream.digest.count} rows were read and {back.digest.count} are there, "
+                "or their content differs"
             )
         self.rows[name.lower()] = self.rows.get(name.lower(), 0) + back.digest.count
 
@@ -364,9 +368,8 @@ class Copy:
         self._order(bool(has["patientrecyclingorder"]))
         for table, words in (("KeyValueStores", ["storeId", "key", "value"]), ("Queues", ["id", "queueId", "value"])):
             if self.columns(table.lower()) and self.index_columns(table):
-                blobs = (tuple(memoryview(one) if at == len(words) - 1 else one for at, one in enumerate(row)) for row in
-                         self.index.execute(f"SELECT {', '.join(words)} FROM {table}"))  # fmt: skip
-                self._blobs(table, blobs, words)
+                rows = self.index.execute(f"SELECT {', '.join(words)} FROM {table}")
+                self._blobs(table, ((*row[:-1], memoryview(row[-1])) for row in rows), words)
         self._properties()
         self._sums()
         self._sequences()
@@ -394,7 +397,10 @@ class Copy:
             "revision",
         ]
         revision = "coalesce(revision, 0)" if "revision" in found else "0"
-        source = f"id, fileType, uuid, compressedSize, uncompressedSize, compressionType, uncompressedMD5, compressedMD5, {revision}"
+        source = (
+            "id, fileType, uuid, compressedSize, uncompressedSize, compressionType, uncompressedMD5, compressedMD5, "
+        )
+        source += revision
         if "customdata" in found and self.ask_index("SELECT count(*) FROM AttachedFiles WHERE length(customData) > 0"):
             if "customdata" not in has:
                 raise CopyError(
@@ -405,7 +411,7 @@ class Copy:
         self.table("AttachedFiles", f"SELECT {source} FROM AttachedFiles", target)
 
     def _order(self, as_table: bool) -> None:
-        """In which order patients would be recycled; who is not in it is protected. Since revision 6 that is metadata."""
+        """In which order patients would be recycled; who is not in it is protected. Metadata since revision 6."""
         if as_table:
             self.table(
                 "PatientRecyclingOrder", "SELECT seq, patientId FROM PatientRecyclingOrder", ["seq", "patientId"]
@@ -443,7 +449,10 @@ class Copy:
                 self.cursor.execute("INSERT INTO ServerProperties VALUES (%s, %s, %s)", (self.server, number, value))
 
     def _sums(self) -> None:
-        """What the triggers would have counted. 0, 1: sizes; 2 to 5: resources of each level; 6: last change; 7: last in the order."""
+        """What the triggers would have counted.
+
+        0, 1: sizes; 2 to 5: resources of each level; 6: the last change; 7: the last in the order of patients.
+        """
         self.cursor.execute("SELECT key FROM GlobalIntegers")
         keys = {row[0] for row in self.cursor.fetchall()}
         values = {
@@ -515,7 +524,8 @@ def copy(module: AnsibleModule, connection: Any) -> dict[str, Any]:
             mark = fingerprint(path)
             if not module.check_mode:
                 cursor.execute(
-                    "CREATE TABLE IF NOT EXISTS lightbox_moved (fingerprint TEXT, instances BIGINT, digest TEXT, finished TIMESTAMPTZ)"
+                    "CREATE TABLE IF NOT EXISTS lightbox_moved "
+                    "(fingerprint TEXT, instances BIGINT, digest TEXT, finished TIMESTAMPTZ)"
                 )
             known = work.ask("SELECT fingerprint FROM lightbox_moved") if work.columns("lightbox_moved") else None
             if known is None and work.ask("SELECT EXISTS (SELECT 1 FROM Resources)"):

@@ -373,7 +373,7 @@ def test_object_storage_that_cannot_work_is_refused(archive, answers, word):
     assert word in found[0]
 
 
-# The guard before another image meets an index: (revision in the database, version of the image's plugin, what it says).
+# The guard before another image meets an index: (revision in the database, the plugin's version, what it says).
 GUARD = [
     ("1", "5.0", ""),
     ("1", "6.2", "revision 1 to 2"),

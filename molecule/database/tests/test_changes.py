@@ -58,7 +58,7 @@ def test_a_password_of_every_character_works_and_is_never_shown(host):
 
 
 def test_a_database_that_others_run(host):
-    """The same server, reached as any other: by its DNS name, its CA fetched from a URL and compared with its checksum."""
+    """The same server, reached as any other: by its DNS name, its CA fetched from a URL, with its checksum."""
     answers = {
         "postgresql_local_address": ADDRESS,
         "postgresql_local_name": "database.lightbox.test",
@@ -82,7 +82,8 @@ def test_a_database_that_others_run(host):
     strange.write_text(
         on_server(
             host,
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=x' -keyout /dev/null 2>/dev/null",
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=x' "
+            "-keyout /dev/null 2>/dev/null",
         )
     )
     for changed, word in (
@@ -104,7 +105,8 @@ def test_a_database_that_others_run(host):
     assert "hostaddr" not in on_server(host, f"cat {CONFIGURATION}/database.json")
     found = sql(
         host,
-        "SELECT DISTINCT s.ssl FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) WHERE application_name = 'lightbox'",
+        "SELECT DISTINCT s.ssl FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid) "
+        "WHERE application_name = 'lightbox'",
     )
     assert found == ["t"]
 

@@ -1,4 +1,4 @@
-"""The connection to the database is encrypted and checked: by the server, by the archive, and by the role before both."""
+"""The connection to the database is encrypted and checked: by server, archive, and before both the role."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def test_the_archives_user_can_read_no_other_database(host, database):
 def test_the_archives_user_may_nothing_but_work_in_its_database(host):
     found = sql(
         host,
-        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = 'orthanc'",
+        "SELECT rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls FROM pg_roles "
+        "WHERE rolname = 'orthanc'",
     )
     assert found == ["f|f|f|f|f"]
     assert sql(
@@ -109,7 +110,8 @@ def test_trigrams_are_there(host):
 # A second archive with the real configuration, one thing in it changed. It keeps off the first one's lock and storage.
 TRY = """
 import json, os, pathlib, re, shutil, subprocess, sys
-change, real, copy = json.loads(sys.argv[1]), pathlib.Path("/opt/lightbox/orthanc/configuration"), pathlib.Path("/srv/try")
+change, copy = json.loads(sys.argv[1]), pathlib.Path("/srv/try")
+real = pathlib.Path("/opt/lightbox/orthanc/configuration")
 shutil.rmtree(copy, ignore_errors=True)
 shutil.copytree(real, copy / "configuration")
 (copy / "images").mkdir()
@@ -125,17 +127,18 @@ if "ca" in change:
     (copy / "configuration/database-ca.pem").unlink()
     (copy / "configuration/database-ca.pem").write_text(change["ca"])
 subprocess.run(["chown", "-R", "8042:8042", copy], check=True)
-image = subprocess.run(["docker", "inspect", "--format", "{{.Config.Image}}", "lightbox-orthanc"], check=True, text=True,
-                       capture_output=True).stdout.strip()
+image = subprocess.run(["docker", "inspect", "--format", "{{.Config.Image}}", "lightbox-orthanc"],
+                       check=True, text=True, capture_output=True).stdout.strip()
 subprocess.run(["docker", "rm", "--force", "try"], capture_output=True)
-subprocess.run(["docker", "run", "--detach", "--name", "try", "--user", "8042:8042", "--env", "HOME=/tmp", "--tmpfs", "/tmp",
-                "-v", f"{copy}/configuration:/etc/orthanc:ro", "-v", f"{copy}/images:/srv/orthanc", "--entrypoint", "/usr/sbin/Orthanc",
-                image, "/etc/orthanc"], check=True, capture_output=True)
+subprocess.run(["docker", "run", "--detach", "--name", "try", "--user", "8042:8042", "--env", "HOME=/tmp",
+                "--tmpfs", "/tmp", "-v", f"{copy}/configuration:/etc/orthanc:ro", "-v", f"{copy}/images:/srv/orthanc",
+                "--entrypoint", "/usr/sbin/Orthanc", image, "/etc/orthanc"], check=True, capture_output=True)
 import time
 for _ in range(60):
     log = subprocess.run(["docker", "logs", "try"], capture_output=True, text=True)
     log = log.stdout + log.stderr
-    running = subprocess.run(["docker", "inspect", "--format", "{{.State.Running}}", "try"], capture_output=True, text=True).stdout
+    running = subprocess.run(["docker", "inspect", "--format", "{{.State.Running}}", "try"],
+                             capture_output=True, text=True).stdout
     if "Orthanc has started" in log or running.strip() == "false":
         break
     time.sleep(0.5)
@@ -157,7 +160,8 @@ def test_the_archive_starts_with_the_real_connection(host):
 def test_the_archive_refuses_a_wrong_ca(host):
     other = on_server(
         host,
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=other' -keyout /dev/null 2>/dev/null",
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj '/CN=other' "
+        "-keyout /dev/null 2>/dev/null",
     )
     log = second_archive(host, ca=other + "\n")
     assert "certificate verify failed" in log
@@ -171,7 +175,7 @@ def test_the_archive_refuses_a_wrong_name(host):
 
 
 def test_the_archive_refuses_a_server_without_encryption(host):
-    # As a server that takes all comers without TLS would do: with its own rules it would refuse before the archive does.
+    # As a server that takes all comers without TLS: with its own rules it would refuse before the archive does.
     rules = "/etc/postgresql/17/main/pg_hba.conf"
     before = on_server(host, f"cat {rules}")
     open_line = "host orthanc orthanc 172.16.0.0/12 scram-sha-256"

@@ -1,4 +1,4 @@
-"""The database goes away under load and comes back: nothing acknowledged is lost, the archive reconnects, readiness tells."""
+"""The database goes away under load and comes back: nothing is lost, the archive reconnects, readiness tells."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def test_database_stopped_for_a_while(host, web):
         time.sleep(8)
         assert len(load.acknowledged) > taken + 20, "the archive takes no images after the database is back"
     print(
-        f"database away {back - gone:.0f} s; ready {seconds:.1f} s after its start; {len(load.acknowledged)} images taken, {len(load.refused)} refused"
+        f"database away {back - gone:.0f} s; ready {seconds:.1f} s after its start; "
+        f"{len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
     assert live == "live", "a database that is away must not look like an archive to restart"
     assert during <= 4, "images were acknowledged while the index could not be written"
@@ -101,7 +102,8 @@ def test_connections_cut_again_and_again(host, web):
         time.sleep(5)
         assert len(load.acknowledged) > taken + 20
     print(
-        f"{cut} connections cut; ready after {seconds:.1f} s; {len(load.acknowledged)} images taken, {len(load.refused)} refused"
+        f"{cut} connections cut; ready after {seconds:.1f} s; "
+        f"{len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
     assert cut >= 5
     assert container(host)["State"]["StartedAt"] == before["State"]["StartedAt"]

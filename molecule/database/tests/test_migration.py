@@ -81,7 +81,7 @@ def everything(web) -> dict:
 
 @pytest.fixture(scope="module")
 def before(host) -> dict:
-    """An archive on SQLite with images, labels, metadata, an attachment, a protected patient; what it says of itself."""
+    """An archive on SQLite with all that one can hold; what it says of itself."""
     assert play("-e", '{"orthanc_enabled": false}').returncode == 0
     on_server(host, f"find {STORAGE} -mindepth 1 -delete")
     sql(host, "DROP DATABASE orthanc")
@@ -183,7 +183,10 @@ def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_pat
         # The copy fills all tables and then waits for this one.
         lock = "BEGIN; LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300)"
         on_server(host, f'systemd-run --quiet --collect --unit=hold psql -U postgres -d orthanc -c "{lock}"')
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lightbox-index-copy' AND wait_event_type = 'Lock'"
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE application_name = 'lightbox-index-copy' AND wait_event_type = 'Lock'"
+        )
         until = time.monotonic() + 60
         while sql(host, waits) != ["1"]:
             assert time.monotonic() < until

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Tells what an image writes and what an index has, so that both can be compared before one meets the other.
 
-image PROGRAM PLUGINS  Inside a container of the image: starts the archive on an empty SQLite index, with the PostgreSQL plugin loaded
-                       and switched off. Prints {"orthanc": version, "plugin": version or "", "sqlite": [...]}.
+image PROGRAM PLUGINS  Inside a container of the image: starts the archive on an empty SQLite index, with the PostgreSQL
+                       plugin loaded and switched off. Prints {"orthanc": version, "plugin": version, "sqlite": [...]}.
 sqlite PATH            On the server: {"sqlite": [...]} of an index, which may be in use.
 
 "sqlite" lists each table's columns as table.column, in lower case.
@@ -27,7 +27,7 @@ PATIENCE = 60  # seconds
 
 
 def columns(path: str) -> list[str]:
-    """The columns of an index's tables. immutable: the archive locks it while it runs, and its tables stay as they are then."""
+    """The columns of an index's tables. immutable: the archive locks it while it runs; tables stay as they are then."""
     index = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
     try:
         tables = [name for (name,) in index.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -98,7 +98,8 @@ def image(program: str, plugins: str) -> dict[str, object]:
         finally:
             process.terminate()
             process.communicate()
-        return {"orthanc": system["Version"], "plugin": plugin.get("Version", ""), **sqlite_index(os.path.join(directory, "index"))}
+        versions = {"orthanc": system["Version"], "plugin": plugin.get("Version", "")}
+        return {**versions, **sqlite_index(os.path.join(directory, "index"))}
 
 
 def main() -> int:
