@@ -32,7 +32,7 @@ MIGRATE = ["ansible-playbook", "playbooks/migrate_to_postgresql.yml", "-i", str(
 # Where runs are killed: when the name of this task appears, and so many seconds later.
 CUTS = [
     ("Let the archive's plugin make its tables", 0.8),
-    ("move | Stop the archive]", 0.3),
+    ("move | Stop the archive]", 0.0),
 ]
 CUTS_AFTER_THE_COPY = [
     ("Put the old index aside", 0.0),
@@ -179,7 +179,7 @@ def test_a_kill_before_the_copy_leaves_the_old_index(host, before, tmp_path):
 def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_path):
     run = Run(tmp_path / "copy.log")
     try:
-        run.wait_for("move | Stop the archive]")
+        run.wait_for("move | Stop the archive beside]")
         # The copy fills all tables and then waits for this one.
         lock = "BEGIN; LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300)"
         on_server(host, f'systemd-run --quiet --collect --unit=hold psql -U postgres -d orthanc -c "{lock}"')
