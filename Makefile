@@ -95,3 +95,8 @@ bench: ## Measure the data path of the running demo
 bench-index: setup ## Compare SQLite with PostgreSQL as the archive grows (an hour; COUNTS="1000 10000" takes ten minutes)
 	@molecule converge --scenario-name database
 	@python -m tests.bench.index --counts $(or $(COUNTS),1000 10000 100000)
+
+.PHONY: bench-upload
+bench-upload: ## Compare the module orthanc_upload with a plain parallel client, through the running demo
+	@tests/setup venv
+	@python -m tests.bench.upload

@@ -26,6 +26,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
+from tests.bench import upload as bench
 from tests.unit.conftest import PROJECT
 from tests.unit.orthanc_server import ANYTHING, archive, call, error, run_module
 
@@ -581,3 +582,15 @@ class TestHeaders:
                     identify(io.BytesIO(bytes(bad)))
                 except NotDicomError:
                     continue
+
+
+def test_the_plain_client_of_the_benchmark_sends_the_same(tmp_path, three, counting):
+    for path in list(tmp_path.rglob("*")):
+        if path.is_file():
+            path.rename(tmp_path / path.name)
+    for directory in (tmp_path / "deep/er", tmp_path / "deep"):
+        directory.rmdir()
+    arguments = {"url": counting, "url_username": "me", "url_password": "x", "src": str(tmp_path), "threads": 2}
+    plain, module = bench.plain(arguments), bench.module(arguments)
+    assert plain["bytes"] == module["bytes"] == sum(map(len, three))
+    assert [path for path, _names in Counting.headers_seen].count("/instances") == 6
