@@ -11,11 +11,11 @@ from ansible.template import Templar, trust_as_template
 from tests.unit.conftest import PROJECT
 
 WIRING = PROJECT / "playbooks/group_vars/all/wiring.yml"
-CT = {"name": "ct", "aet": "CT", "host": "192.0.2.21"}
-SIX = {"name": "six", "aet": "SIX", "host": "2001:db8::21", "allow": ["store"]}
+CT: dict[str, Any] = {"name": "ct", "aet": "CT", "host": "192.0.2.21"}
+SIX: dict[str, Any] = {"name": "six", "aet": "SIX", "host": "2001:db8::21", "allow": ["store"]}
 NAMED = {"name": "named", "aet": "NAMED", "host": "ct2.example.org"}
 CALLED = {"name": "called", "aet": "CALLED", "host": "192.0.2.22", "allow": []}
-SAFE = {"name": "safe", "aet": "SAFE", "host": "192.0.2.23", "tls": "yes"}
+SAFE: dict[str, Any] = {"name": "safe", "aet": "SAFE", "host": "192.0.2.23", "tls": "yes"}
 
 
 def networks(**answers: Any) -> tuple[list[str], list[str]]:

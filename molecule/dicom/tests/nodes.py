@@ -148,7 +148,7 @@ def pynetdicom_listener(name: str) -> Iterator[Received]:
     node = entity(MODALITIES[name]["aet"])
     node.require_called_aet = True
     for context in AllStoragePresentationContexts:
-        node.add_supported_context(context.abstract_syntax, [str(syntax) for syntax in uid.AllTransferSyntaxes])
+        node.add_supported_context(str(context.abstract_syntax), [str(syntax) for syntax in uid.AllTransferSyntaxes])
     node.add_supported_context(Verification)
     listener = node.start_server(
         ("", MODALITIES[name]["port"]), block=False, evt_handlers=[(evt.EVT_C_STORE, received.store)]

@@ -184,7 +184,10 @@ def story(tmp_path_factory) -> Story:
     both = [SCANNER, READER]
 
     # An archive of an older collection: nothing in its index, one modality in its file.
-    rest(*(("DELETE", f"/modalities/{name}", None) for name in look().modalities))
+    before = look()
+    names = [f"/modalities/{name}" for name in before.modalities] + [f"/peers/{name}" for name in before.peers]
+    names += [f"/pacs/dicom-web/servers/{name}" for name in before.servers]
+    rest(*(("DELETE", name, None) for name in names))
     with host.sudo():
         host.check_output("python3 -c %s", OLD)
         host.check_output("docker compose --project-directory /opt/lightbox/orthanc up --detach --wait")
@@ -223,7 +226,7 @@ def story(tmp_path_factory) -> Story:
         "orthanc_accepted_transfer_syntaxes": SYNTAXES,
     }
     with tls_listener(client["orthanc_client_certificate"]):
-        told.outputs["calling"] = site([*both, VAULT], calling)
+        told.outputs["calling"] = site([*both, VAULT], calling, "-vvv")
     told.states["calling"] = look()
     search = {"Uri": "/studies", "Arguments": {"limit": "1"}}
     told.facts["peer"], told.facts["server"] = rest(
@@ -234,14 +237,11 @@ def story(tmp_path_factory) -> Story:
     told.facts["takes"] = {one: accepts(one) for one in (uid.ExplicitVRLittleEndian, uid.RLELossless)}
 
     # A new password of a peer, one more transfer syntax: nothing that needs a restart.
-    told.outputs["password"] = site(
-        [*both, VAULT],
-        calling
-        | {
-            "orthanc_peers": [calling["orthanc_peers"][0] | {"password": WRONG}],
-            "orthanc_accepted_transfer_syntaxes": [*SYNTAXES, uid.RLELossless],
-        },
-    )
+    other = {
+        "orthanc_peers": [calling["orthanc_peers"][0] | {"password": WRONG}],
+        "orthanc_accepted_transfer_syntaxes": [*SYNTAXES, uid.RLELossless],
+    }
+    told.outputs["password"] = site([*both, VAULT], calling | other, "-vvv")
     told.states["password"] = look()
     told.facts["peer with the new password"] = rest(("GET", "/peers/other/system", None))[0]
     told.facts["takes more"] = accepts(uid.RLELossless)
@@ -368,3 +368,16 @@ def test_the_key_is_readable_by_root_and_the_archive_alone_and_goes_when_it_is_n
     assert "/opt/lightbox/orthanc/configuration/calling.key 440 root lightbox-orthanc" in story.facts["files"]
     with host.sudo():
         assert not host.file("/opt/lightbox/orthanc/configuration/calling.key").exists
+
+
+def test_the_archive_itself_checks_nothing(story):
+    """Why the role does: the archive takes titles that no node can call, and takes a wrong transfer syntax for none."""
+    wrong = {"AET": "SEVENTEEN-LETTERS", "Host": "192.0.2.1", "Port": 104, "Nonsense": True}
+    put, none, everything, deleted = rest(
+        ("PUT", "/modalities/wrong", wrong),
+        ("PUT", "/tools/accepted-transfer-syntaxes", ["jpeg"]),
+        ("PUT", "/tools/accepted-transfer-syntaxes", ["*"]),
+        ("DELETE", "/modalities/wrong", None),
+    )
+    assert (put[0], none, deleted[0]) == (200, (200, []), 200)
+    assert everything[1] == story.states["back"].syntaxes
