@@ -100,7 +100,7 @@ class Names:
     def add(self, text: str) -> None:
         self.count += 1
         if len(self.first) < LISTED:
-            self.first.append(text)
+            self.first.append(readable(text))
 
 
 @dataclass
@@ -231,7 +231,7 @@ class Upload:
         except (NotDicomError, OSError) as error:
             self._refuse(path, error, 0)
             return
-        yield Source(path, known.st_size, known.st_size, _reader(path, known.st_size), who)
+        yield Source(readable(path), known.st_size, known.st_size, _reader(path, known.st_size), who)
 
     @staticmethod
     def _identify(stream: IO[bytes]) -> Identifiers:
@@ -244,7 +244,7 @@ class Upload:
         for info in archive.infolist():
             if info.is_dir():
                 continue
-            name = f"{path}:{info.filename}"
+            name = readable(f"{path}:{info.filename}")
             try:
                 if info.flag_bits & 1:
                     raise NotDicomError("is encrypted")
@@ -304,6 +304,8 @@ class Upload:
                 "Limit": PAGE,
             }
             page = self._patiently(lambda: self.archive.post("/tools/find", search), first=not self._listed)  # noqa: B023
+            if not isinstance(page, list):
+                raise OrthancError(f"POST {self.archive.url}/tools/find does not answer as Orthanc does. Is url right?")
             for instance in page:
                 self._known[instance["ID"]] = _size_and_md5(instance)
             since += len(page)
@@ -535,6 +537,11 @@ class Progress:
             # The upload matters more than the news of it.
             self.log(f"progress_file {self.path} cannot be written ({error.strerror})")
             self.path = None
+
+
+def readable(name: str) -> str:
+    """A name of a file that is no UTF-8, as Ansible may print it."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:

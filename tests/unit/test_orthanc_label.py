@@ -112,3 +112,8 @@ def test_what_is_no_label(label):
 def test_what_is_no_identifier():
     assert "which is no identifier of Orthanc's" in run(id="1.2.840.1", labels=["a"])["msg"]
     assert "uid is empty" in run(uid=" ", labels=["a"])["msg"]
+
+
+def test_somebody_else_answers():
+    done = run(call("POST", "/tools/lookup", "<html>Log in</html>", body="1.2.3"), uid="1.2.3", labels=["a"])
+    assert "does not answer as Orthanc does" in done["msg"]

@@ -88,9 +88,7 @@ def test_a_limit():
     assert "limit is -1" in run(limit=-1)["msg"]
 
 
-@pytest.mark.parametrize(
-    ("constraint", "labels"), [("all", ["a", "b", "c"]), ("any", ["b"]), ("none", ["c"])], ids=str
-)
+@pytest.mark.parametrize(("constraint", "labels"), [("all", ["a", "b", "c"]), ("any", ["b"]), ("none", ["c"])], ids=str)
 def test_labels(constraint, labels):
     search = {"Labels": ["a", "b"], "LabelsConstraint": constraint.capitalize()}
     done = run(
@@ -147,3 +145,8 @@ def test_wrong_queries():
     assert done["msg"].startswith("query or requested_tags has a tag that the archive does not know")
     assert "PatientNane" in done["msg"]
     assert "query.PatientID is no text" in run(query={"PatientID": {"a": 1}})["msg"]
+
+
+def test_somebody_else_answers():
+    done = run(call("POST", FIND, "<html>Log in</html>", body=body()))
+    assert "does not answer as Orthanc does" in done["msg"]

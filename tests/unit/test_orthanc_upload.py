@@ -274,6 +274,14 @@ class TestJunk:
         assert failed["failed"]
         assert "5 files are no DICOM files" in failed["msg"]
 
+    def test_names_that_are_no_text(self, tmp_path):
+        for name in (b"\xff.txt", b"\xfe.dcm"):
+            with open(os.fsencode(tmp_path) + b"/" + name, "wb") as stream:
+                stream.write(instance() if name.endswith(b"dcm") else b"x")
+        done = run(tmp_path, find(listed(instance(text="other"))))
+        assert done["upload"]["junk"] == [f"{tmp_path}/\\xff.txt is no DICOM file"]
+        assert done["upload"]["different"] == [f"{tmp_path}/\\xfe.dcm"]
+
     def test_what_the_archive_cannot_read(self, tmp_path, three):
         refusal = post(three[0], answer=error(400, "Bad file format", "Cannot parse"), status=400)
         done = run(tmp_path / "a.dcm", find([]), refusal)
@@ -383,6 +391,12 @@ class TestFaults:
     def test_an_archive_that_filters(self, tmp_path, three):
         done = run(tmp_path / "a.dcm", find([]), post(three[0], "FilteredOut"))
         assert "the archive says FilteredOut" in done["msg"]
+
+    def test_somebody_else_answers(self, tmp_path, three):
+        page = call("POST", FIND, "<html>Log in</html>", body=ANYTHING)
+        assert "does not answer as Orthanc does" in run(tmp_path, page)["msg"]
+        done = run(tmp_path / "a.dcm", find([]), post(three[0], answer="<html>Log in</html>"))
+        assert "does not answer as Orthanc does" in done["msg"]
 
     def test_nobody_answers(self, tmp_path, three):
         arguments = {"url": "http://127.0.0.1:9", "src": str(tmp_path)}
