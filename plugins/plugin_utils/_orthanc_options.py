@@ -446,7 +446,7 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
     for product in sorted(archive.loaded & {"AdvancedStorage", "Housekeeper", "ModalityWorklists", "Worklists"}):
         name = archive.products[product]["section"]
         if at(merged, f"{name}.Enable") is not True:
-            library = next(iter(archive.products[product]["libraries"]))
+            library = sorted(archive.products[product]["libraries"])[0]
             yield (
                 f"orthanc_plugins has {library}, which does nothing by itself. Set {full}.{name}.Enable to true, or "
                 f"take {library} out."
@@ -478,7 +478,7 @@ def acceptances(archive: Archive) -> Iterator[str]:
             names = [one for one in archive.below(parent) if one != name]
             near = difflib.get_close_matches(name.lower(), [one.lower() for one in names], n=1, cutoff=0.85)
             if near:
-                meant = next(one for one in names if one.lower() == near[0])
+                meant = [one for one in names if one.lower() == near[0]][0]  # noqa: RUF015
                 right = f"{parent}.{meant}" if parent else meant
                 yield f"orthanc_accepted_options has {place}. Did you mean {right}? Take it out or set that."
 

@@ -290,7 +290,7 @@ def test_the_dangers_that_must_be_there():
     } <= {place for place, _of, _when in DANGERS}
 
 
-@pytest.mark.parametrize(("place", "product", "when"), DANGERS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("place", "product", "when"), DANGERS, ids=str)
 def test_a_danger_needs_a_named_yes(place, product, when):
     kind = DATA["options"][place][-1]["type"]
     value = when.get("is", (when.get("in") or [None])[0])

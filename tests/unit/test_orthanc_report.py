@@ -29,8 +29,8 @@ def info(*plugins: dict[str, str], **system: Any) -> dict[str, Any]:
     return {"system": SYSTEM | system, "plugins": list(plugins)}
 
 
-def told(what: dict[str, Any], plugins: list[str] = PLUGINS, **more: Any) -> list[str]:
-    return differences(what, "debian", plugins, written=WRITTEN, **more)
+def told(what: dict[str, Any], plugins: list[str] | None = None, **more: Any) -> list[str]:
+    return differences(what, "debian", plugins or PLUGINS, written=WRITTEN, **more)
 
 
 def test_the_archive_that_was_asked_for_has_no_differences():
