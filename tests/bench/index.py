@@ -75,7 +75,7 @@ def main() -> int:
             [*command, "sudo -n sh -c " + shlex.quote(REMOTE)],
             input=pack(files),
             stdout=subprocess.PIPE,
-            timeout=3600,
+            timeout=7200,
             check=False,
         )
         if run.returncode:

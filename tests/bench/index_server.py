@@ -233,6 +233,7 @@ def measure(archives: list[Archive], job: dict[str, Any], files: dict[str, bytes
                 archives.reverse()
             at[name] = ratio(times)
         result[str(count)] = at
+        say(json.dumps(at))
     return result
 
 
