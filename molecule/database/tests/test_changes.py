@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import string
+import urllib.parse
 
 from conftest import INVENTORY, address, run_playbook
 from lab_archive import (
@@ -24,29 +25,23 @@ from lab_archive import (
 
 testinfra_hosts = [address("database")]
 CA = INVENTORY / ".secrets/ca/ca.pem"
-ODD = string.printable[:95].replace("{{", "{ {") + "é東"
+ODD = string.printable[:95] + "é東"
 
 
 def play(*more: str, **answers: object):
     return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers), *more)
 
 
-def raw(text: str) -> dict[str, str]:
-    """A value that holds braces, as an inventory says it: not a template."""
-    return {"__ansible_unsafe": text}
-
-
 def test_a_password_of_every_character_works_and_is_never_shown(host):
     old = secret("database_password")
-    run = play("-vvv", "--diff", pacs_database_password=raw(ODD))
+    run = play("-vvv", "--diff", pacs_database_password=ODD)
     assert run.returncode == 0, run.stdout[-3000:]
     web = session()
     wait_until_ready(web)
     assert upload(web, instance(new_uid(), new_uid(), 1)[1])["Status"] == "Success"
-    shown = [one for one in (ODD, json.dumps(ODD)[1:-1], ODD.replace("'", "'\"'\"'"), old) if one in run.stdout]
+    shown = [one for one in (ODD, json.dumps(ODD)[1:-1], urllib.parse.quote(ODD, safe=""), old) if one in run.stdout]
     assert shown == []
-    assert "Correct" not in run.stdout
-    again = play(pacs_database_password=raw(ODD))
+    again = play(pacs_database_password=ODD)
     assert "changed=0" in again.stdout.rsplit("PLAY RECAP", 1)[1], again.stdout[-3000:]
     # The old one is out.
     with host.sudo():
@@ -88,7 +83,7 @@ def test_a_database_that_others_run(host):
     )
     for changed, word in (
         ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "certificate verify failed"),
-        ({"postgresql_host": "pacs.lightbox.test"}, "could not translate host name"),
+        ({"postgresql_host": "nowhere.lightbox.test"}, "could not translate host name"),
         ({"postgresql_host": "database"}, "does not match host name"),
         ({"pacs_database_password": "wrong-password-1"}, "password authentication failed"),
     ):

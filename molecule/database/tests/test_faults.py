@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 
@@ -124,6 +125,12 @@ def test_database_killed_under_load(host, web):
     )
     load.assert_nothing_is_lost(web)
     remove(web, load.study)
+
+
+def test_the_whole_server_restarts(host, web):
+    subprocess.run(["docker", "restart", "lightbox-database"], check=True, capture_output=True)
+    assert wait_until_ready(web, 180) < 180
+    assert on_server(host, "ss -Hltn 'sport = :5432' | wc -l") == "1"
 
 
 def test_archive_starts_before_its_database(host, web):

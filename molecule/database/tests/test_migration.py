@@ -84,7 +84,7 @@ def before(host) -> dict:
     """An archive on SQLite with all that one can hold; what it says of itself."""
     assert play("-e", '{"orthanc_enabled": false}').returncode == 0
     on_server(host, f"find {STORAGE} -mindepth 1 -delete")
-    sql(host, "DROP DATABASE orthanc")
+    sql(host, "DROP DATABASE IF EXISTS orthanc WITH (FORCE)")
     run = play("-e", "postgresql_provider=none")
     assert run.returncode == 0, run.stdout[-3000:]
     web = session()
@@ -195,7 +195,7 @@ def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_pat
     finally:
         run.kill()
     found = on_server(host, "ss -Htnp state established 'dport = :5432'")
-    pids = [part.split("pid=")[1].split(",")[0] for part in found.splitlines() if '"python3"' in part]
+    pids = [part.split("pid=")[1].split(",")[0] for part in found.splitlines() if '"python3' in part]
     assert pids
     on_server(host, f"kill -9 {' '.join(pids)}; systemctl stop hold.service")
     sleeps = "query LIKE '%pg_sleep(300)' AND pid <> pg_backend_pid()"
