@@ -317,17 +317,15 @@ class Connection:
                 connection.putheader(name, value)
             if method in ("POST", "PUT") or length:
                 connection.putheader("Content-Length", str(length))
+            connection.endheaders()
             left = length
             try:
-                connection.endheaders()
                 while left:
                     block = self._read(stream, min(self.BLOCK, left)) if whole is None else whole
                     connection.send(block)
                     left -= len(block)
             except (BrokenPipeError, ConnectionResetError):
-                # Who refuses a body (too large, disk full) may answer and close before all of it was sent.
-                if left == length:
-                    raise
+                pass  # who refuses a body (too large, disk full) may answer and close before all of it was sent
         response = connection.getresponse()
         answer = response.read()
         if left or response.will_close:
