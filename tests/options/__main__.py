@@ -3,6 +3,7 @@
 python -m tests.options write DIRECTORY    read clones of upstream's repositories (see sources.yml), write the data
 python -m tests.options check DIRECTORY    tell whether the data are what that would write
 python -m tests.options prove IMAGE        look for each option in the libraries of the image of Debian's packages
+python -m tests.options start IMAGE        start its archive with all options right, then with each of a wrong type
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def main(arguments: list[str]) -> int:
             missing = build.prove(json.loads(build.TARGET.read_text(encoding="utf-8")), "debian", image)
             print("\n".join(missing) or "Every option stands in the library that is said to read it.")
             return 1 if missing else 0
+        case ["start", image]:
+            return build.start(json.loads(build.TARGET.read_text(encoding="utf-8")), image)
         case _:
             print(__doc__)
             return 2

@@ -228,3 +228,21 @@ def prove(data: dict[str, Any], flavor: str, image: str) -> list[str]:
                 if variant["of"] == name and carried and not stands_in(place.rsplit(".", 1)[-1], contents[name]):
                     missing.append(f"{place} ({name} {version})")
     return missing
+
+
+def start(data: dict[str, Any], image: str) -> int:
+    """Start the image's archive with every option right, then with each of a wrong type. Needs docker."""
+    options = {}
+    for place, variants in data["options"].items():
+        for variant in variants:
+            version = upstream.number(data["carried"]["debian"].get(variant["of"], "0"))
+            since, before = variant.get("since", "0"), variant.get("before", "9999")
+            if (
+                variant["of"] in ("Orthanc", "DicomWeb", "Gdcm")
+                and upstream.number(since) <= version < upstream.number(before)
+                and "*" not in place
+            ):
+                options[place] = variant
+    inside = ["--volume", f"{HERE / 'start.py'}:/start.py:ro", "--entrypoint", "python3", image, "/start.py"]
+    command = ["docker", "run", "--rm", "--interactive", *inside]
+    return subprocess.run(command, input=json.dumps(options), text=True, check=False).returncode

@@ -44,6 +44,18 @@ def test_all_that_the_role_writes_is_known_and_harmless(flavor):
     assert options.findings(written, flavor, PLUGINS) == []
 
 
+@pytest.mark.parametrize("flavor", ["debian", "orthancteam"])
+def test_all_that_the_role_writes_for_a_database_and_a_bucket_is_known(flavor):
+    database = {"host": "db", "database": "orthanc", "user": "orthanc", "password": "x", "ca": "/ca.pem"}
+    bucket = {"bucket": "images", "region": "eu-central-1", "endpoint": "https://s3.example.org", "path": "a"}
+    written = ROLE.value("__orthanc_database_json", orthanc_flavor=flavor, orthanc_database=database)
+    libraries = [*PLUGINS, "OrthancPostgreSQLIndex"]
+    assert options.findings(written, flavor, libraries) == []
+    if flavor == "orthancteam":
+        written = ROLE.value("__orthanc_bucket_json", orthanc_flavor=flavor, orthanc_object_storage=bucket)
+        assert options.findings(written, flavor, [*PLUGINS, "OrthancAwsS3Storage"]) == []
+
+
 def test_data_name_products_and_types_that_exist():
     for place, variants in DATA["options"].items():
         for variant in variants:
