@@ -85,19 +85,20 @@ def image(program: str, plugins: str) -> dict[str, object]:
         file = os.path.join(directory, "orthanc.json")
         with open(file, "w", encoding="utf-8") as stream:
             json.dump(settings, stream)
-        process = subprocess.Popen([program, file], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        log = os.path.join(directory, "log")
+        with open(log, "wb") as output:
+            process = subprocess.Popen([program, file], stdout=output, stderr=subprocess.STDOUT)
         try:
             until = time.monotonic() + PATIENCE
             while (system := ask("/system")) is None:
                 if process.poll() is not None or time.monotonic() > until:
-                    process.kill()
-                    log = process.communicate()[0]
-                    raise RuntimeError(f"the image's archive does not start: {log[-500:]}")
+                    with open(log, encoding="utf-8", errors="replace") as stream:
+                        raise RuntimeError(f"the image's archive does not start: {stream.read()[-500:]}")
                 time.sleep(0.1)
             plugin = ask("/plugins/postgresql-index") or {}
         finally:
             process.terminate()
-            process.communicate()
+            process.wait()
         versions = {"orthanc": system["Version"], "plugin": plugin.get("Version", "")}
         return {**versions, **sqlite_index(os.path.join(directory, "index"))}
 

@@ -1,0 +1,186 @@
+"""Moving an index: what is asked of the archive, how rows travel, what SQLite says. The copy: molecule/database."""
+
+from __future__ import annotations
+
+import importlib.util
+import sqlite3
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.lightbox.pacs.plugins.modules import orthanc_index_copy as index_copy
+
+from tests.unit.conftest import PROJECT
+from tests.unit.orthanc_server import archive, call, error, run_module
+
+MD5 = {"aaaa": "0" * 32, "bbbb": "1" * 32}
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Path:
+    file = tmp_path / "index"
+    made = sqlite3.connect(file)
+    made.executescript(
+        "CREATE TABLE GlobalProperties(property INTEGER PRIMARY KEY, value TEXT);"
+        "CREATE TABLE Resources(internalId INTEGER PRIMARY KEY, resourceType INTEGER, publicId TEXT, parentId INTEGER);"
+        "CREATE TABLE AttachedFiles(id INTEGER, fileType INTEGER, uncompressedMD5 TEXT);"
+    )
+    for number, (name, md5) in enumerate(MD5.items()):
+        made.execute("INSERT INTO Resources VALUES (?, 4, ?, NULL)", (number, name))
+        made.execute("INSERT INTO AttachedFiles VALUES (?, 1, ?)", (number, md5))
+        made.execute("INSERT INTO AttachedFiles VALUES (?, 3, 'of another file')", (number,))
+    made.commit()
+    made.close()
+    return file
+
+
+def verify(index: Path, *calls, check: bool = False, **more):
+    with archive(call("GET", "/changes?last=", {"Last": 1}), *calls) as played:
+        return run_module("orthanc_files_verify", {"url": played.url, "index": str(index), "threads": 1, **more}, check)
+
+
+def compared(name: str, md5: str, files: bool = True):
+    path = f"/instances/{name}/attachments/dicom"
+    return [call("GET", f"{path}/md5", md5), *([call("POST", f"{path}/verify-md5", {})] if files else [])]
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("files", [True, False])
+def test_every_instance_is_compared_and_read(index, check, files):
+    for _again in range(2):
+        done = verify(
+            index,
+            *compared("aaaa", MD5["aaaa"], files),
+            *compared("bbbb", MD5["bbbb"], files),
+            check=check,
+            files=files,
+        )
+        assert (done["changed"], done["instances"]) == (False, 2)
+
+
+@pytest.mark.parametrize(
+    ("calls", "word"),
+    [
+        ([call("GET", "/instances/bbbb/attachments/dicom/md5", "2" * 32)], "has the MD5 2222"),
+        (
+            [call("GET", "/instances/bbbb/attachments/dicom/md5", error(404, "Unknown resource"), status=404)],
+            "is missing",
+        ),
+        (
+            [
+                call("GET", "/instances/bbbb/attachments/dicom/md5", MD5["bbbb"]),
+                call("POST", "/instances/bbbb/attachments/dicom/verify-md5", error(404, ""), status=404),
+            ],
+            "its file is not what it was",
+        ),
+    ],
+)
+def test_an_instance_that_differs_is_named(index, calls, word):
+    done = verify(index, *compared("aaaa", MD5["aaaa"]), *calls)
+    assert done["failed"] is True
+    assert "1 of 2 instances" in done["msg"]
+    assert "old index is kept" in done["msg"]
+    assert done["wrong"][0].startswith("bbbb ")
+    assert word in done["wrong"][0]
+
+
+def test_an_archive_that_stops_answering_is_no_image_that_differs(index):
+    unavailable = call("GET", "/instances/aaaa/attachments/dicom/md5", error(503, "The database is away"), status=503)
+    done = verify(index, unavailable)
+    assert done["failed"] is True
+    assert "503" in done["msg"]
+    assert "wrong" not in done
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (None, b"\\N"),
+        (7, b"7"),
+        (b"plain", b"plain"),
+        ("Müller", "Müller".encode()),
+        (b"a\tb\nc\rd\\e", b"a\\tb\\nc\\rd\\\\e"),
+        (b"\\N", b"\\\\N"),
+        (b"\\.", b"\\\\."),
+        (b"\b\f\v", b"\\b\\f\\v"),
+        (b"end\0", b"end"),
+        (memoryview(b"\0\xff"), b"\\\\x00ff"),
+    ],
+)
+def test_values_are_written_as_copy_reads_them(value, written):
+    assert index_copy.field(value) == written
+
+
+def test_rows_are_counted_and_compared_whatever_their_order():
+    rows = [(number, b"text\n%d" % number) for number in range(1000)]
+    source = index_copy.Source(rows)
+    read = b""
+    while part := source.read(100):
+        assert len(part) <= 100
+        read += part
+    sink = index_copy.Sink()
+    lines = read.splitlines(keepends=True)
+    for line in reversed(lines):
+        sink.write(line[:3])
+        sink.write(memoryview(line[3:]))
+    assert sink.digest == source.digest
+    assert source.digest.count == 1000
+    sink.write(lines[0])
+    assert sink.digest != source.digest
+
+
+def test_an_index_is_read_without_a_trace(index):
+    before = {path.name: path.read_bytes() for path in index.parent.iterdir()}
+    opened = index_copy.open_index(str(index))
+    assert opened.execute("SELECT count(*) FROM Resources").fetchone() == (2,)
+    opened.close()
+    assert {path.name: path.read_bytes() for path in index.parent.iterdir()} == before
+
+
+def test_an_index_of_a_killed_archive_is_completed(index):
+    killed = sqlite3.connect(index)
+    killed.execute("PRAGMA journal_mode=WAL")
+    killed.execute("PRAGMA wal_autocheckpoint=0")
+    killed.execute("INSERT INTO Resources VALUES (9, 4, 'cccc', NULL)")
+    killed.commit()
+    copy = index.parent / "killed"
+    for end in ("", "-wal"):
+        Path(f"{copy}{end}").write_bytes(Path(f"{index}{end}").read_bytes())
+    opened = index_copy.open_index(str(copy))
+    assert opened.execute("SELECT count(*) FROM Resources").fetchone() == (3,)
+    killed.close()
+
+
+@pytest.fixture(scope="module")
+def schema():
+    spec = importlib.util.spec_from_file_location("schema", PROJECT / "roles/orthanc/files/schema.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_columns_of_an_index_in_use(schema, index):
+    busy = sqlite3.connect(index)
+    busy.execute("BEGIN EXCLUSIVE")
+    found = schema.sqlite_index(str(index))["sqlite"]
+    assert "resources.publicid" in found
+    assert "attachedfiles.uncompressedmd5" in found
+    busy.close()
+
+
+def test_columns_of_an_index_that_is_all_log(schema, tmp_path):
+    young = sqlite3.connect(tmp_path / "index")
+    young.execute("PRAGMA journal_mode=WAL")
+    young.execute("PRAGMA wal_autocheckpoint=0")
+    young.execute("CREATE TABLE Labels(id INTEGER, label TEXT)")
+    young.commit()
+    assert schema.sqlite_index(str(tmp_path / "index")) == {"sqlite": ["labels.id", "labels.label"]}
+    young.close()
+
+
+def test_an_image_that_does_not_start_is_said(schema, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["schema.py", "image", "/bin/false", "/nowhere"])
+    with pytest.raises(RuntimeError, match="does not start"):
+        schema.main()
