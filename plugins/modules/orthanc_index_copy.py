@@ -224,7 +224,7 @@ class Sink:
         self.digest = Digest()
         self.left = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         lines = (self.left + bytes(data)).split(b"\n")
         self.left = lines.pop()
         for line in lines:
