@@ -93,6 +93,25 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "AuthenticationEnabled",
         "Take it out",
     ),
+    "option-unknown": (
+        "archive-2",
+        {"orthanc_configuration": {"StableAgee": 30}},
+        "orthanc_configuration.StableAgee",
+        "Did you mean StableAge",
+    ),
+    "option-dangerous": (
+        "archive-3",
+        {"orthanc_configuration": {"ExecuteLuaEnabled": True}},
+        "orthanc_configuration.ExecuteLuaEnabled",
+        "orthanc_accepted_options",
+    ),
+    "deletion-without-a-yes": (
+        "archive-4",
+        {"orthanc_configuration": {"MaximumPatientCount": 1000, "MaximumStorageMode": "Recycle"}},
+        "MaximumPatientCount",
+        "orthanc_allow_deletion",
+    ),
+    "variable-misspelt": ("answers", {"pacs_modalites": []}, "pacs_modalites", "Did you mean pacs_modalities"),
     "modality-twice": ("archive-1", {"pacs_modalities": [MODALITY, MODALITY]}, "orthanc_modalities", "each name once"),
     "modality-without-aet": (
         "archive-types",
