@@ -339,6 +339,16 @@ def test_deletion_needs_a_named_yes():
     assert "Recycle" in options.findings({"MaximumPatientCount": 1000}, "debian", PLUGINS)[0]
 
 
+def test_remote_access_needs_a_login():
+    # In the role, variables of its own say both; the filter alone must tell, too.
+    open_door = {"RemoteAccessAllowed": True, "AuthenticationEnabled": False}
+    assert "may read and delete everything" in options.findings(open_door, "debian", PLUGINS)[0]
+    known_door = {"RemoteAccessAllowed": True, "RegisteredUsers": {}}
+    assert "lets the user orthanc in" in options.findings(known_door, "debian", PLUGINS)[0]
+    assert len(found(open_door)) == 2
+    assert all("is not for orthanc_configuration" in finding for finding in found(open_door))
+
+
 def test_a_yes_to_what_is_not_dangerous_is_refused():
     assert "is not dangerous" in said({}, orthanc_accepted_options=["StableAge"])
     assert "Did you mean ExecuteLuaEnabled?" in said({}, orthanc_accepted_options=["ExecuteLuaEnable"])
