@@ -399,13 +399,13 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
     remote = at(merged, "RemoteAccessAllowed") is True
     if remote and at(merged, "AuthenticationEnabled") is False:
         yield (
-            f"{full}.RemoteAccessAllowed is true and {full}.AuthenticationEnabled is false: whoever reaches the port may "
-            f"read and delete everything. Set {full}.AuthenticationEnabled to true."
+            f"{full}.RemoteAccessAllowed is true and {full}.AuthenticationEnabled is false: whoever reaches the port "
+            f"may read and delete everything. Set {full}.AuthenticationEnabled to true."
         )
     if remote and at(merged, "RegisteredUsers") == {} and "RegisteredUsers" not in archive.reserved:
         yield (
-            f"{full}.RegisteredUsers is empty: until 1.12.8 that lets the user orthanc in with the password orthanc, and "
-            f"1.13.0 does not start. Set {full}.RegisteredUsers to a name and a password."
+            f"{full}.RegisteredUsers is empty: until 1.12.8 that lets the user orthanc in with the password orthanc, "
+            f"and 1.13.0 does not start. Set {full}.RegisteredUsers to a name and a password."
         )
     limits = [name for name in ("MaximumPatientCount", "MaximumStorageSize") if at(merged, name, 0) not in (0, None)]
     if limits and at(merged, "MaximumStorageMode", "Recycle") == "Recycle" and not allow_deletion:
