@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.unit.conftest import PROJECT
 
-HOSTS = {
+HOSTS: dict[str, dict[str, Any]] = {
     "good": {"pacs_name": "good.example.org", "orthanc_configuration": {"StableAge": 30}},
     "bad": {
         "pacs_name": "bad.example.org",

@@ -162,7 +162,7 @@ def test_a_dead_key_is_refused_with_the_reason_and_the_way_that_works(configurat
     assert f"orthanc_configuration.{top}" in finding
 
 
-EXPLORER = {"orthanc_plugins": [*PLUGINS, "OrthancExplorer2", "OrthancAuthorization"]}
+EXPLORER: dict[str, Any] = {"orthanc_plugins": [*PLUGINS, "OrthancExplorer2", "OrthancAuthorization"]}
 
 
 def test_a_dead_key_of_a_plugin_is_refused_with_the_key_that_works():
@@ -271,7 +271,7 @@ def test_newer_versions_have_rules_of_their_own(configuration, message):
 
 
 def test_the_older_and_the_newer_form_of_an_option_are_told_apart():
-    accepted = {"orthanc_accepted_options": ["OverwriteInstances"]}
+    accepted: dict[str, Any] = {"orthanc_accepted_options": ["OverwriteInstances"]}
     assert found({"OverwriteInstances": True}, **accepted) == []
     assert "true or false" in said({"OverwriteInstances": "Always"}, **accepted)
     assert found({"OverwriteInstances": "IfChanged"}, "orthancteam", **accepted) == []
@@ -357,7 +357,7 @@ def test_a_yes_to_what_is_not_dangerous_is_refused():
 def test_a_plugin_of_ones_own():
     plugins = [*PLUGINS, "MyPlugin"]
     assert "which is no plugin that orthanc_flavor debian carries" in said({}, orthanc_plugins=plugins)
-    mine = {"orthanc_plugins": plugins, "orthanc_versions": {"MyPlugin": "1.0"}}
+    mine: dict[str, Any] = {"orthanc_plugins": plugins, "orthanc_versions": {"MyPlugin": "1.0"}}
     assert found({}, **mine) == []
     assert "[MyPlugin]" in said({"MyPlugin": {"Key": 1}}, **mine)
     assert found({"MyPlugin": {"Key": 1}}, **mine, orthanc_accepted_options=["MyPlugin"]) == []
@@ -376,7 +376,7 @@ def test_plugins_that_are_not_there_are_refused(plugin, message):
 
 
 def test_other_versions_of_an_image_of_ones_own_count():
-    newer = {"orthanc_versions": {"Orthanc": "1.12.10", "OrthancDicomWeb": "1.21"}}
+    newer: dict[str, Any] = {"orthanc_versions": {"Orthanc": "1.12.10", "OrthancDicomWeb": "1.21"}}
     assert found({"HttpBindAddresses": ["::1"], "DicomWeb": {"WadoRsLoaderThreadsCount": 2}}, **newer) == []
     older = said({"ReadOnly": True}, "orthancteam", orthanc_versions={"Orthanc": "1.10.1"})
     assert "needs Orthanc 1.12.5; orthanc_versions says that the archive carries 1.10.1" in older
