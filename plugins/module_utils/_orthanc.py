@@ -120,9 +120,14 @@ class Orthanc:
         """
         return self._write("POST", path, body)
 
-    def put(self, path: str, body: Any = None) -> Any:
-        """As `post`."""
-        return self._write("PUT", path, body)
+    def put(self, path: str, body: Any = None, if_match: str | None = None) -> Any:
+        """As `post`. if_match: the `etag` of what is to be replaced, as an archive with CheckRevisions wants it."""
+        return self._write("PUT", path, body, {"If-Match": if_match} if if_match else None)
+
+    def etag(self, path: str) -> str | None:
+        """The revision of what stands at `path`; None where the archive tells none."""
+        self._open("GET", path)
+        return self._connection.etag
 
     def delete(self, path: str) -> bool:
         """True: deleted; False: was not there (404)."""
@@ -186,8 +191,8 @@ class Orthanc:
         """A connection that is kept open, for many requests of one thread."""
         return Connection(self.url, self._params, self.timeout)
 
-    def _write(self, method: str, path: str, body: Any) -> Any:
-        headers = {}
+    def _write(self, method: str, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Any:
+        headers = dict(headers or {})
         data = None
         if isinstance(body, str):
             data = body.encode()
@@ -253,6 +258,7 @@ class Connection:
         self.url = url
         self.timeout = timeout
         self.requests = 0
+        self.etag: str | None = None  # of the last answer
         self._parsed = urllib.parse.urlsplit(url)
         self._params = params
         self._http: http.client.HTTPConnection | None = None
@@ -328,6 +334,7 @@ class Connection:
                 pass  # who refuses a body (too large, disk full) may answer and close before all of it was sent
         response = connection.getresponse()
         answer = response.read()
+        self.etag = response.headers.get("ETag")
         if left or response.will_close:
             self.close()
         return response.status, response.reason, answer, response.headers.get("Location")

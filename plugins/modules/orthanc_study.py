@@ -84,7 +84,6 @@ options:
     default: 600
 notes:
   - Jobs belong to one archive process. Behind a load balancer all calls must reach the same one.
-  - An archive with C(CheckRevisions) refuses to change the note. A warning tells so, and the next run does all again.
 seealso:
   - module: lightbox.pacs.orthanc_study_info
 """
@@ -189,8 +188,15 @@ class Study:
         if metadata is None:
             return None  # removed meanwhile: nothing to note it with
         notes = {**notes_in(metadata), task: {"of": self.changed_last, **what}}
+        path = resource_path("study", self.id, "metadata", NOTE)
+        content = json.dumps(notes, sort_keys=True)
         try:
-            self.archive.put(resource_path("study", self.id, "metadata", NOTE), json.dumps(notes, sort_keys=True))
+            try:
+                self.archive.put(path, content)
+            except OrthancError as error:
+                if error.status != 409:  # an archive with CheckRevisions wants to know what is replaced
+                    raise
+                self.archive.put(path, content, self.archive.etag(path))
         except OrthancError as error:
             return str(error)
         return None

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.unit.orthanc_server import archive, call, error, four_cases, run_module
+from tests.unit.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
 
 STUDY = "95157c93-1e751764-e278a968-bbcdf1d0-205e019c"
 COPY = "3d90046a-e04c0246-74025a4e-e2914153-ab5086d0"
@@ -163,9 +163,19 @@ class TestAnonymized:
         calls = metadata(other), self.start(), metadata(other), call("PUT", NOTE, body=keeps)
         assert run(*calls, wait=False, **self.options)["changed"] is True
 
+    def test_an_archive_that_checks_revisions(self):
+        conflict = call("PUT", NOTE, error(409, "Conflict"), status=409, body=ANYTHING)
+        revision = call("GET", NOTE, "{}", headers={"ETag": '"0-abc"'})
+        calls = metadata(), self.start(), metadata(), conflict, revision
+        done = run(*calls, noting(job="j"), wait=False, **self.options)
+        assert (done["changed"], done["warnings"]) == (True, [])
+        done = run(*calls, conflict, wait=False, **self.options)
+        assert done["changed"] is True
+        assert "could not be noted" in done["warnings"][0]
+
     def test_a_note_that_the_archive_refuses_is_a_warning(self):
-        conflict = call("PUT", NOTE, error(409, "Conflict"), status=409, body=lambda _received: True)
-        done = run(metadata(), self.start(), metadata(), conflict, wait=False, **self.options)
+        refusal = call("PUT", NOTE, error(403, "Forbidden"), status=403, body=ANYTHING)
+        done = run(metadata(), self.start(), metadata(), refusal, wait=False, **self.options)
         assert done["changed"] is True
         assert "could not be noted" in done["warnings"][0]
 
