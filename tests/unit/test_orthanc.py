@@ -21,7 +21,7 @@ ROLE = Role(
 CT1 = {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}
 PEER = {"name": "other", "url": "https://other.example.org/orthanc/"}
 # Any file will do: what is in them is not looked at here.
-CLIENT = {name: __file__ for name in ("orthanc_client_certificate", "orthanc_client_key", "orthanc_client_trusted")}
+CLIENT = dict.fromkeys(("orthanc_client_certificate", "orthanc_client_key", "orthanc_client_trusted"), __file__)
 
 
 def configuration(**answers: Any) -> dict[str, Any]:
