@@ -9,6 +9,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.collections
 export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 
 SCENARIO ?= all
+SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
 DEMO := https://localhost:8443
 DEMO_SECRETS := inventories/lab/.secrets
 
@@ -79,7 +80,9 @@ reference: ## Write docs/reference from the argument specs and the plugins' docu
 .PHONY: molecule
 molecule: setup ## Test on lab servers: all scenarios, or one with SCENARIO=name
 	@tests/setup browser dicom
-	@molecule test $(if $(filter all,$(SCENARIO)),--all,--scenario-name $(SCENARIO))
+	@failed=; for scenario in $(if $(filter all,$(SCENARIO)),$(SCENARIOS),$(SCENARIO)); do \
+	  echo "Testing on lab servers: $$scenario"; molecule test --scenario-name "$$scenario" || failed="$$failed $$scenario"; \
+	done; [ -z "$$failed" ] || { echo "Failed:$$failed"; exit 1; }
 
 .PHONY: e2e
 e2e: ## Browser tests against the running demo

@@ -141,7 +141,8 @@ LOCK = 0x6C62_7063  # one copy at a time
 LEVEL = "resourceType - 1"
 INSTANCE = 4
 # Properties of the index itself, which each database says for itself; the sequence of anonymisations is shared by all.
-OWN_PROPERTIES, SHARED_PROPERTIES = (1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19), (3,)
+OWN_PROPERTIES = (1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19)
+SHARED_PROPERTIES = (3,)
 
 
 class CopyError(Exception):

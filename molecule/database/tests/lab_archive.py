@@ -109,7 +109,7 @@ class Load:
         self.refused: dict[str, bytes] = {}
         self.lock = threading.Lock()
         self.over = threading.Event()
-        self.threads = [threading.Thread(target=self._rest) for _ in range(threads)]
+        self.threads = [threading.Thread(target=self._rest) for _unused in range(threads)]
         self.threads.append(threading.Thread(target=self._dicom))
 
     def _note(self, uid: str, file: bytes, taken: bool) -> None:

@@ -392,7 +392,8 @@ def test_the_gateway_lets_in_exactly_the_addresses_of_the_modalities(host):
 def test_no_patient_is_in_the_logs(host, web, study):
     web.get(f"https://{ADDRESS}/pacs/dicom-web/studies?PatientName={PATIENT_NAME}&limit=5", timeout=30)
     web.get(f"https://{ADDRESS}/pacs/dicom-web/studies/{study}/metadata", timeout=60)
-    words = [*PATIENT_NAME.split("^"), PATIENT_ID, REFERRING.split("^")[0], DESCRIPTION.split()[0], "QZ-ACC"]
+    family = REFERRING.split("^", maxsplit=1)[0]
+    words = [*PATIENT_NAME.split("^"), PATIENT_ID, family, DESCRIPTION.split()[0], "QZ-ACC"]
     with host.sudo():
         logs = host.check_output(
             "sleep 2; docker logs lightbox-orthanc 2>&1; cat /var/log/lightbox/gateway/*.log; journalctl --no-pager"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Usage: apply UNIT DATA CONFIGURATION. Makes the running database take what its files say, with a restart only where it must.
 set -eu
 unit=$1 data=$2 configuration=$3

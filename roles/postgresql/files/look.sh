@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What the preflight asks of a server. Arguments: names of packages. Prints one word and its value per line.
 dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed /has /p'
 [ ! -d /etc/lightbox/postgresql ] || echo ours

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Usage: prove HOST ADDRESS PORT DATABASE USER SSLMODE CA QUESTION. The password comes on stdin. Asks the database as the archive will.
 export PGHOST="$1" PGPORT="$3" PGDATABASE="$4" PGUSER="$5" PGSSLMODE="$6" PGSSLROOTCERT="$7" PGCONNECT_TIMEOUT=10 PGAPPNAME=lightbox-prove
 [ -z "$2" ] || export PGHOSTADDR="$2"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Usage: state UNIT DATA CONFIGURATION FILE... Prints why the running database does not have what its files say; nothing when it does.
 unit=$1 data=$2
 shift 3
