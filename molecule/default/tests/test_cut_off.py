@@ -19,7 +19,7 @@ SITE = [
 ]
 # Where runs are cut off: when the name of this task appears, and so many seconds later.
 CUTS = [
-    ("install | Load the image", 1.0),
+    ("load | Load the image", 1.0),
     ("configure | Write the configuration", 0.2),
     ("install | Copy the release", 0.4),
     ("configure | Render nginx.conf", 0.6),
