@@ -66,6 +66,10 @@ def test_odd_but_good_values_have_no_findings(answers):
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_http_port": 0}, "orthanc_http_port is 0"),
+    ({"orthanc_container_address": "172.30.255.248"}, "orthanc_container_address is '172.30.255.248'"),
+    ({"orthanc_container_address": "172.30.255.254"}, "leaves 2 to 5"),
+    ({"orthanc_container_address": "172.30.256.250"}, "Set it to an IPv4 address"),
+    ({"orthanc_container_address": "archive.example.org"}, "Set it to an IPv4 address"),
     ({"orthanc_http_port": 65536}, "orthanc_http_port is 65536"),
     ({"orthanc_dicom_port": -1}, "orthanc_dicom_port is -1"),
     ({"orthanc_dicom_port": 8042}, "orthanc_http_port and orthanc_dicom_port are both 8042"),
