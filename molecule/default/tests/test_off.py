@@ -9,10 +9,9 @@ from conftest import INVENTORY, address, run_playbook
 
 testinfra_hosts = [address("spare")]
 STORAGE = "/var/lib/lightbox/orthanc"
-OFF = json.dumps(
-    {f"{role}_enabled": False for role in ("docker_engine", "orthanc", "certificates", "ohif", "gateway")}
-    | {"pacs_hosts": "spare"}
-)
+ROLES = ("docker_engine", "orthanc", "certificates", "ohif", "gateway")
+OFF = json.dumps({f"{role}_enabled": False for role in ROLES} | {"pacs_hosts": "spare"})
+OFF_IN_WORDS = " ".join(f"{role}_enabled=false" for role in ROLES) + " pacs_hosts=spare"  # text, no boolean
 
 
 def site(*arguments: str) -> str:
@@ -25,7 +24,7 @@ def site(*arguments: str) -> str:
 def switched_off() -> list[str]:
     """The archive is there (see test_cut_off.py). The outputs of switching all off: checked, done, done again."""
     site("-e", "pacs_hosts=spare")
-    return [site("-e", OFF, "--check"), site("-e", OFF), site("-e", OFF)]
+    return [site("-e", OFF, "--check"), site("-e", OFF), site("-e", OFF_IN_WORDS)]
 
 
 def test_the_run_after_that_changes_nothing(switched_off):
