@@ -28,11 +28,12 @@ START = float(int(time.time()))
 
 
 @pytest.fixture
-def leftovers(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+def leftovers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     monkeypatch.setitem(sys.modules, "dicom_file", _dicom_file)
     monkeypatch.syspath_prepend(str(ROOT / "roles" / "orthanc" / "files"))
     module = importlib.import_module("leftovers")
     monkeypatch.setattr(module, "SETTLED", 0)
+    monkeypatch.setattr(module, "HEARTBEAT", tmp_path_factory.mktemp("heart") / "alive")
     yield module
     sys.modules.pop("leftovers", None)
 
@@ -74,10 +75,20 @@ def test_a_file_that_the_index_does_not_know_is_set_aside(leftovers, tmp_path, c
 
 def test_half_a_file_is_set_aside(leftovers, tmp_path):
     put(tmp_path, FILE[: len(FILE) // 2])
-    put(tmp_path, b"", name="00000000-0000-0000-0000-000000000000")
     with archive(*unknown() * 3) as server:
-        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 2
-    assert len(list((tmp_path / "leftovers").iterdir())) == 2
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 1
+    assert len(list((tmp_path / "leftovers").iterdir())) == 1
+
+
+def test_a_file_that_another_index_knows_goes_back(leftovers, tmp_path, capsys):
+    """An older index ran for a while, and then the right one again."""
+    file = put(tmp_path, FILE)
+    with archive(*unknown() * 3, *kept_as(NAME)) as server:
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 1
+        file.parent.rmdir()
+        assert leftovers.tidy(client(leftovers, server.url), tmp_path, START + 60, START + 120) == 0
+    assert file.read_bytes() == FILE
+    assert "took back" in capsys.readouterr().out
 
 
 def test_the_copy_of_an_image_that_was_sent_again_is_set_aside(leftovers, tmp_path):
@@ -119,6 +130,7 @@ def test_nothing_moves_when_the_archive_cannot_tell(leftovers, tmp_path, status)
 def test_what_is_no_instance_stays(leftovers, tmp_path):
     put(tmp_path, b"\x1f\x8b a summary of a series")
     put(tmp_path, b"\0" * 4000, name="00000000-0000-0000-0000-000000000000")
+    put(tmp_path, b"", name="11111111-0000-0000-0000-000000000000")
     with archive() as server:
         assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
 
@@ -185,6 +197,27 @@ def test_an_archive_that_is_away_or_has_no_database_is_waited_for(leftovers, tmp
         url = server.url
     with pytest.raises(leftovers.Away):
         leftovers.look(client(leftovers, url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(503, True), (401, False)])
+def test_who_is_refused_for_good_says_so_and_is_not_healthy(leftovers, tmp_path, monkeypatch, capsys, status, healthy):
+    (tmp_path / "orthanc.json").write_text(f'{{"HttpPort": 1, "StorageDirectory": "{tmp_path}"}}')
+    (tmp_path / "users.json").write_text('{"RegisteredUsers": {"gateway": "a password of letters"}}')
+    monkeypatch.setattr(leftovers, "CONFIGURATION", tmp_path)
+    monkeypatch.setattr(leftovers, "HOST", "127.0.0.1")
+
+    def end(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(leftovers.time, "sleep", end)
+    with archive(call("GET", "/changes?last", "", status=status)) as server:
+        made = client(leftovers, server.url)
+        monkeypatch.setattr(leftovers, "Archive", lambda *_arguments: made)
+        with pytest.raises(KeyboardInterrupt):
+            leftovers.watch()
+    monkeypatch.setattr(leftovers.sys, "argv", ["leftovers.py", "health"])
+    assert (leftovers.main() == 0) is healthy
+    assert ("cannot ask the archive" in capsys.readouterr().out) is not healthy
 
 
 def test_the_reader_needs_nothing_but_python():

@@ -5,8 +5,8 @@
 
 The archive writes a file and then names it in its index; it takes a name out of the index and then removes the file.
 When it is killed in between, a file stays that nobody can see, list or delete: half of an upload that nobody was told
-is stored, or an image whose deletion somebody asked for. Here such files are moved to the directory `leftovers` of the
-storage; none is removed.
+is stored, or an image that had just come and was being deleted. Here such files are moved to the directory `leftovers`
+of the storage; none is removed, and one that the index names after all (another index runs now) goes back to its place.
 
 Whatever the archive wrote before it was last seen alive is in order, so after a start only what was written since then
 is looked at: what each file says it is (SOP Instance UID) is asked of the archive, which says in which files it keeps
@@ -42,6 +42,10 @@ class Away(Exception):
     """The archive does not answer, or answers that it cannot."""
 
 
+class Refused(Away):
+    """The archive answers, and will not change its mind: this program is told wrong things."""
+
+
 class Archive:
     def __init__(self, host: str, port: int, users: dict[str, str]) -> None:
         self.host, self.port = host, port
@@ -64,7 +68,7 @@ class Archive:
         if status == 404:
             return None
         if status != 200:
-            raise Away(f"{path} answers {status}")
+            raise (Away if status >= 500 else Refused)(f"{path} answers {status}")
         return json.loads(content)
 
     def running_for(self) -> float:
@@ -74,7 +78,7 @@ class Archive:
         for line in content.decode().splitlines():
             if line.startswith("orthanc_up_time_s "):
                 return float(line.split()[1])
-        raise Away(f"/tools/metrics-prometheus answers {status} and no orthanc_up_time_s")
+        raise Refused(f"/tools/metrics-prometheus answers {status} and no orthanc_up_time_s")
 
     def files_of(self, sop_instance_uid: str) -> set[str]:
         """Names of the files in which it keeps an instance."""
@@ -112,28 +116,53 @@ def is_left_over(archive: Archive, file: Path) -> bool:
         with file.open("rb") as stream:
             uid = identify(stream).instance
     except NotDicomError:
-        # Not of an instance (a summary of a series, say), or cut off before it says of which.
-        return file.stat().st_size == 0
+        return False  # not of an instance (a summary of a series, say), or cut off before it says of which
     except FileNotFoundError:
         return False
     return file.name not in archive.files_of(uid) and file.exists()
 
 
+def back(storage: Path, aside: Path) -> None:
+    place = storage / aside.name[:2] / aside.name[2:4] / aside.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside.rename(place)
+
+
+def take_back(archive: Archive, storage: Path) -> None:
+    """Return what was set aside under another index, or when the archive went away in the middle."""
+    for aside in (storage / "leftovers").glob("*"):
+        HEARTBEAT.touch()
+        try:
+            with aside.open("rb") as stream:
+                uid = identify(stream).instance
+        except NotDicomError:
+            continue
+        if aside.name in archive.files_of(uid):
+            back(storage, aside)
+            print(f"took back leftovers/{aside.name}: the archive knows this file", flush=True)
+
+
 def tidy(archive: Archive, storage: Path, since: float, until: float) -> int:
     """Set aside what is left over from between two times. Returns how many files."""
-    suspects = [file for file in recent(storage, since, until) if is_left_over(archive, file)]
+    take_back(archive, storage)
+    suspects = []
+    for file in recent(storage, since, until):
+        HEARTBEAT.touch()
+        if is_left_over(archive, file):
+            suspects.append(file)
     if suspects:
         # Where the clock of a file server is late a file may be newer than it looks: by now its upload has ended.
         time.sleep(SETTLED)
     count = 0
     for file in suspects:
+        HEARTBEAT.touch()
         if not is_left_over(archive, file):
             continue
         aside = storage / "leftovers" / file.name
         aside.parent.mkdir(mode=0o750, exist_ok=True)
         file.rename(aside)
         if not is_left_over(archive, aside):
-            aside.rename(file)
+            back(storage, aside)
             continue
         count += 1
         print(f"set aside leftovers/{file.name}: the archive does not know this file", flush=True)
@@ -153,7 +182,10 @@ class Memory:
     def keep(self, started: float, seen: float) -> None:
         self.started, self.seen = started, seen
         fresh = self.path.with_suffix(".new")
-        fresh.write_text(f"{started:.0f} {seen:.0f}\n", encoding="ascii")
+        with fresh.open("w", encoding="ascii") as stream:
+            stream.write(f"{started:.0f} {seen:.0f}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
         fresh.replace(self.path)
 
 
@@ -174,14 +206,21 @@ def watch() -> None:
     archive = Archive(HOST, settings["HttpPort"], users)
     storage = Path(settings["StorageDirectory"])
     memory = Memory(storage / ".seen")
+    told = ""
     while True:
+        problem = ""
         try:
             look(archive, storage, memory, time.time())
             HEARTBEAT.touch()
+        except Refused as error:
+            problem = f"cannot ask the archive: {error}"
         except Away:
             HEARTBEAT.touch()  # it starts, or its database is away: the next look tells
         except OSError as error:
-            print(f"cannot work on {storage}: {error}", flush=True)
+            problem = f"cannot work on {storage}: {error}"
+        if problem != told:
+            print(problem or "works again", flush=True)
+            told = problem
         time.sleep(EVERY)
 
 
