@@ -490,6 +490,16 @@ class Copy:
         if self.rows.get("queues"):
             self.cursor.execute("SELECT setval(pg_get_serial_sequence('queues', 'id'), (SELECT max(id) FROM Queues))")
 
+    def stored(self) -> Digest:
+        """Every instance of the database, with its file and hash."""
+        back = Sink()
+        self.cursor.copy_expert(
+            "COPY (SELECT r.publicId, a.uuid, a.uncompressedSize, a.uncompressedHash FROM Resources r "
+            "JOIN AttachedFiles a ON a.id = r.internalId AND a.fileType = 1 WHERE r.resourceType = 3) TO STDOUT",
+            back,
+        )
+        return back.digest
+
     def instances(self) -> Digest:
         """Every instance with its file and hash, compared on both sides."""
         stream = Source(
@@ -500,17 +510,12 @@ class Copy:
         )
         while stream.read(1 << 20):
             pass
-        back = Sink()
-        self.cursor.copy_expert(
-            "COPY (SELECT r.publicId, a.uuid, a.uncompressedSize, a.uncompressedHash FROM Resources r "
-            "JOIN AttachedFiles a ON a.id = r.internalId AND a.fileType = 1 WHERE r.resourceType = 3) TO STDOUT",
-            back,
-        )
-        if stream.digest != back.digest:
+        stored = self.stored()
+        if stream.digest != stored:
             raise CopyError(
-                f"SQLite has {stream.digest.count} instances, the database {back.digest.count}, or their hashes differ"
+                f"SQLite has {stream.digest.count} instances, the database {stored.count}, or their hashes differ"
             )
-        return back.digest
+        return stored
 
 
 def copy(module: AnsibleModule, connection: Any) -> dict[str, Any]:
@@ -532,6 +537,11 @@ def copy(module: AnsibleModule, connection: Any) -> dict[str, Any]:
             if known is None and work.ask("SELECT EXISTS (SELECT 1 FROM Resources)"):
                 raise CopyError("the database has images of an archive already; take an empty one")
             changed = known != mark
+            if changed and known is not None and work.ask("SELECT digest FROM lightbox_moved") != str(work.stored()):
+                raise CopyError(
+                    "the database was used since an index was copied into it, and would lose what came since; "
+                    "look which of the two is the right one before you empty the other by hand"
+                )
             if changed and not module.check_mode:
                 work.clear()
                 work.run()

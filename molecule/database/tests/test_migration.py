@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import pathlib
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -264,6 +265,26 @@ def test_the_old_index_is_kept_whole_until_it_is_told_to_go(host, tmp_path):
     assert run.returncode == 0, run.stdout[-3000:]
     assert "changed=0" in run.stdout.rsplit("PLAY RECAP", 1)[1]
     assert on_server(host, f"ls {STORAGE}/index.before-postgresql")
+
+
+def test_a_database_that_was_used_since_is_not_emptied(host):
+    """Somebody started an archive on SQLite again, or brought an old index back: PostgreSQL holds what came since."""
+    count = session().get(f"{ARCHIVE}/statistics", timeout=30).json()["CountInstances"]
+    on_server(host, f"cp -p {STORAGE}/index.before-postgresql {STORAGE}/index")
+    run = run_playbook(*MIGRATE[1:])
+    assert run.returncode == 2
+    assert "index.before-postgresql) and another one (index)" in run.stdout
+    # Another index than the one that was copied, and nothing kept beside it.
+    on_server(host, f"mv {STORAGE}/index.before-postgresql {STORAGE}/kept")
+    script = f"""import sqlite3; c = sqlite3.connect("{STORAGE}/index", isolation_level=None); c.execute("PRAGMA user_version = 7")"""
+    on_server(host, f"python3 -c {shlex.quote(script)}")
+    run = run_playbook(*MIGRATE[1:])
+    assert run.returncode == 2
+    assert "the database was used since" in run.stdout
+    on_server(host, f"rm -f {STORAGE}/index {STORAGE}/index-wal; mv {STORAGE}/kept {STORAGE}/index.before-postgresql")
+    assert play().returncode == 0
+    wait_until_ready(session())
+    assert session().get(f"{ARCHIVE}/statistics", timeout=30).json()["CountInstances"] == count
 
 
 def test_sqlite_cannot_come_back_by_accident(host):

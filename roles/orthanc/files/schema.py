@@ -42,10 +42,12 @@ def columns(path: str) -> list[str]:
 
 
 def sqlite_index(path: str) -> dict[str, object]:
-    found = columns(path)
-    if not found and os.path.exists(path + "-wal"):
-        # A young index: all of it is still in the log. A copy may be opened with it.
-        with tempfile.TemporaryDirectory() as directory:
+    log = path + "-wal"
+    if not os.path.exists(log) or not os.path.getsize(log):
+        found = columns(path)
+    else:
+        # Something, in a young index all of it, is still in the log. A copy may be opened with it; /tmp may be too small.
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as directory:
             for end in ("", "-wal"):
                 shutil.copy(path + end, os.path.join(directory, "index" + end))
             copy = os.path.join(directory, "index")
