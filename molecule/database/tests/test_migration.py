@@ -276,7 +276,9 @@ def test_a_database_that_was_used_since_is_not_emptied(host):
     assert "index.before-postgresql) and another one (index)" in run.stdout
     # Another index than the one that was copied, and nothing kept beside it.
     on_server(host, f"mv {STORAGE}/index.before-postgresql {STORAGE}/kept")
-    script = f"""import sqlite3; c = sqlite3.connect("{STORAGE}/index", isolation_level=None); c.execute("PRAGMA user_version = 7")"""
+    script = (
+        f"import sqlite3; sqlite3.connect('{STORAGE}/index', isolation_level=None).execute('PRAGMA user_version = 7')"
+    )
     on_server(host, f"python3 -c {shlex.quote(script)}")
     run = run_playbook(*MIGRATE[1:])
     assert run.returncode == 2
