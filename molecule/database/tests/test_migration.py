@@ -177,30 +177,48 @@ def test_a_kill_before_the_copy_leaves_the_old_index(host, before, tmp_path):
         assert indexes(host) == ["index"]
 
 
+HELD = "query LIKE '%pg_sleep(300)' AND pid <> pg_backend_pid()"
+
+
+def hold(host, what: str, locks: int = 1) -> None:
+    """Keep a lock in the database until it is told to go; then there are so many."""
+    on_server(
+        host, f'systemd-run --quiet --collect psql -U postgres -d orthanc -c "BEGIN; {what}; SELECT pg_sleep(300)"'
+    )
+    until = time.monotonic() + 30
+    held = f"SELECT count(*) FROM pg_stat_activity WHERE {HELD} AND wait_event = 'PgSleep'"  # noqa: S608
+    while sql(host, held) != [str(locks)]:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def wait_for_copy(host, run: Run, event: str) -> None:
+    """Until the copy waits for a lock: `advisory` is its first, `relation` that of a table."""
+    waits = f"application_name = 'lightbox-index-copy' AND wait_event = '{event}'"
+    until = time.monotonic() + 90
+    while sql(host, f"SELECT count(*) FROM pg_stat_activity WHERE {waits}") != ["1"]:  # noqa: S608
+        assert time.monotonic() < until
+        assert run.process.poll() is None, run.log.read_text()[-2000:]
+        time.sleep(0.3)
+
+
 def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_path):
+    # The copy waits before it begins, and once more when it has filled the other tables.
+    hold(host, f"SELECT pg_advisory_xact_lock({0x6C62_7063})")
     run = Run(tmp_path / "copy.log")
     try:
-        run.wait_for("move | Stop the archive beside]")
-        # The copy fills all tables and then waits for this one.
-        lock = "BEGIN; LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(300)"
-        on_server(host, f'systemd-run --quiet --collect --unit=hold psql -U postgres -d orthanc -c "{lock}"')
-        waits = (
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE application_name = 'lightbox-index-copy' AND wait_event_type = 'Lock'"
-        )
-        until = time.monotonic() + 60
-        while sql(host, waits) != ["1"]:
-            assert time.monotonic() < until
-            assert run.process.poll() is None, run.log.read_text()[-2000:]
-            time.sleep(0.3)
+        wait_for_copy(host, run, "advisory")
+        first = sql(host, f"SELECT pid FROM pg_stat_activity WHERE {HELD}")[0]  # noqa: S608
+        hold(host, "LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE", locks=2)
+        sql(host, f"SELECT pg_terminate_backend({first})")
+        wait_for_copy(host, run, "relation")
     finally:
         run.kill()
     found = on_server(host, "ss -Htnp state established 'dport = :5432'")
     pids = [part.split("pid=")[1].split(",")[0] for part in found.splitlines() if '"python3' in part]
     assert pids
-    on_server(host, f"kill -9 {' '.join(pids)}; systemctl stop hold.service")
-    sleeps = "query LIKE '%pg_sleep(300)' AND pid <> pg_backend_pid()"
-    sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {sleeps}")  # noqa: S608
+    on_server(host, f"kill -9 {' '.join(pids)}")
+    sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {HELD}")  # noqa: S608
     assert sql(host, "SELECT count(*) FROM resources", "orthanc") == ["0"]
     assert indexes(host) == ["index"]
 
@@ -273,16 +291,16 @@ def test_a_database_that_was_used_since_is_not_emptied(host):
     on_server(host, f"cp -p {STORAGE}/index.before-postgresql {STORAGE}/index")
     run = run_playbook(*MIGRATE[1:])
     assert run.returncode == 2
-    assert "index.before-postgresql) and another one (index)" in run.stdout
+    assert "index.before-postgresql) and another one (index)" in " ".join(run.stdout.split())
     # Another index than the one that was copied, and nothing kept beside it.
     on_server(host, f"mv {STORAGE}/index.before-postgresql {STORAGE}/kept")
     script = (
         f"import sqlite3; sqlite3.connect('{STORAGE}/index', isolation_level=None).execute('PRAGMA user_version = 7')"
     )
-    on_server(host, f"python3 -c {shlex.quote(script)}")
+    on_server(host, f"python3 -c {shlex.quote(script)} && docker stop lightbox-orthanc")
     run = run_playbook(*MIGRATE[1:])
     assert run.returncode == 2
-    assert "the database was used since" in run.stdout
+    assert "the database was used since" in " ".join(run.stdout.split())
     on_server(host, f"rm -f {STORAGE}/index {STORAGE}/index-wal; mv {STORAGE}/kept {STORAGE}/index.before-postgresql")
     assert play().returncode == 0
     wait_until_ready(session())

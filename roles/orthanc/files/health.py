@@ -81,7 +81,8 @@ def ready(settings: dict) -> None:
     if status(settings["HttpPort"], "/changes?last", {}) != 401:
         raise RuntimeError("the archive answers without credentials")
     socket.create_connection(("127.0.0.1", settings["DicomPort"]), timeout=TIMEOUT).close()
-    probe = os.path.join(settings["StorageDirectory"], ".health")
+    # A name of its own: two checks at once would take away each other's file.
+    probe = os.path.join(settings["StorageDirectory"], f".health-{os.getpid()}")
     with open(probe, "w", encoding="ascii") as stream:
         stream.write("writable\n")
         stream.flush()

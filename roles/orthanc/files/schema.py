@@ -46,7 +46,7 @@ def sqlite_index(path: str) -> dict[str, object]:
     if not os.path.exists(log) or not os.path.getsize(log):
         found = columns(path)
     else:
-        # Something, in a young index all of it, is still in the log. A copy may be opened with it; /tmp may be too small.
+        # Something, in a young index all of it, is still in the log. A copy may be opened with it; /tmp may be small.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as directory:
             for end in ("", "-wal"):
                 shutil.copy(path + end, os.path.join(directory, "index" + end))
