@@ -83,7 +83,8 @@ def test_the_run_after_that_changes_nothing(logs):
 def test_every_image_that_the_cut_runs_left_is_gone(logs, host):
     with host.sudo():
         assert host.check_output("ls /var/tmp | grep lightbox || true") == ""
-        assert host.check_output("docker ps --all --quiet | wc -l") == "1"
+        names = host.check_output("docker ps --all --format '{{.Names}}'").split()
+        assert sorted(names) == ["lightbox-orthanc", "lightbox-orthanc-leftovers"]
 
 
 def secrets() -> dict[str, str]:

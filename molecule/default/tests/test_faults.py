@@ -161,11 +161,11 @@ def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
                     refused += 1
             started.set()
 
+    planted = leave_over(host, instance(study, series, 999)[1])
     threads = [threading.Thread(target=upload, args=(batches[first::3],)) for first in range(3)]
     for thread in threads:
         thread.start()
     assert started.wait(60)
-    planted = leave_over(host, instance(study, series, 999)[1])
     fail_archive(host)
     for thread in threads:
         thread.join(120)
