@@ -13,6 +13,7 @@ the caller must. Unknown keys are taken silently, so a change is read back.
 
 from __future__ import annotations
 
+import abc
 import hashlib
 import hmac
 import json
@@ -57,7 +58,7 @@ UPDATE: dict[str, dict[str, Any]] = {
 SECRETS = ("password", "certificate_key_file", "certificate_key_password", "http_headers")
 
 
-class Registry:
+class Registry(abc.ABC):
     """One kind of named objects."""
 
     singular: str
@@ -68,7 +69,7 @@ class Registry:
     name_pattern = r"[A-Za-z0-9_-]+"
     name_says = "letters, digits, '_' and '-'"
 
-    def __init__(self, orthanc: Orthanc) -> None:
+    def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
         self.orthanc = orthanc
 
     def listing(self) -> dict[str, Object]:
@@ -88,29 +89,29 @@ class Registry:
     def write(self, name: str, body: Object) -> None:
         self.orthanc.put(f"{self.path}{route(name)}", body)
 
+    @abc.abstractmethod
     def findings(self, entry: Entry) -> list[str]:
         """What is wrong with an entry, before anything is asked of the archive."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def missing(self, entry: Entry) -> list[str]:
         """The options that a new object needs and the entry lacks."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def wanted(self, entry: Entry, current: Object | None) -> Object:
         """What a PUT must say, the object's present state merged in. Raises OrthancError where that cannot be known."""
-        raise NotImplementedError
 
     def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
         """The body of the PUT, once one is needed. Raises OrthancError where it would lose what is there."""
         return body
 
+    @abc.abstractmethod
     def public(self, found: Object) -> dict[str, Any]:
         """An object as the module's options say it, without secrets; serves comparison, diff and result."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def secrets_differ(self, entry: Entry, current: Object) -> bool:
         """Whether a PUT is needed for what the archive does not show."""
-        raise NotImplementedError
 
     def shown(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
         return [{"name": name, **self.public(objects[name])} for name in sorted(objects)]
@@ -235,7 +236,7 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
             entries, absent = [given(entry, names) for entry in params[plural]], []
         for entry in entries:
             entry["update_password"] = params.get("update_password")
-        registry = make(registry_class, params)
+        registry = registry_class(Orthanc(params), params)
         result = settle(registry, entries, absent, params["exclusive"], not module.check_mode)
     except OrthancError as error:
         module.fail_json(msg=str(error))
@@ -245,13 +246,6 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
             f"{registry.option} is true, and does not report whether it is. Set persistent to what it is."
         )
     module.exit_json(**result)
-
-
-def make(registry_class: type[Registry], params: Mapping[str, Any], archive: Orthanc | None = None) -> Registry:
-    registry = registry_class(archive or Orthanc(params))
-    if registry_class is DicomWebServers:
-        registry.path = "/" + params["dicomweb_root"].strip("/") + "/servers"
-    return registry
 
 
 class Modalities(Registry):
@@ -339,8 +333,8 @@ class WebServices(Registry):
         FINGERPRINT,
     )
 
-    def __init__(self, orthanc: Orthanc) -> None:
-        super().__init__(orthanc)
+    def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
+        super().__init__(orthanc, params)
         self.plain = {
             f"{self.prefix}_url": "Url",
             "username": "Username",
@@ -443,7 +437,7 @@ class Peers(WebServices):
 class DicomWebServers(WebServices):
     """Servers that the archive's DICOMweb plugin sends to and asks."""
 
-    singular, plural, path, prefix = "DICOMweb server", "servers", "/dicom-web/servers", "server"
+    singular, plural, prefix = "DICOMweb server", "servers", "server"
     option = "DicomWeb.ServersInDatabase"
     name_pattern = r"[^/\s]+"
     name_says = "characters other than '/' and spaces"
@@ -452,6 +446,10 @@ class DicomWebServers(WebServices):
         "chunked_transfers": "ChunkedTransfers",
         "universal_transfer_syntax": "HasWadoRsUniversalTransferSyntax",
     }
+
+    def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
+        super().__init__(orthanc, params)
+        self.path = "/" + params["dicomweb_root"].strip("/") + "/servers"
 
     def listing(self) -> dict[str, Object]:
         found = self.orthanc.find(self.path + "?expand")

@@ -24,6 +24,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
@@ -303,7 +304,7 @@ class Upload:
                 "Since": since,
                 "Limit": PAGE,
             }
-            page = self._patiently(lambda: self.archive.post("/tools/find", search), first=not self._listed)  # noqa: B023
+            page = self._patiently(partial(self.archive.post, "/tools/find", search), first=not self._listed)
             if not isinstance(page, list):
                 raise OrthancError(f"POST {self.archive.url}/tools/find does not answer as Orthanc does. Is url right?")
             for instance in page:

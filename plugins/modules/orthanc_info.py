@@ -180,7 +180,6 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_registry im
     Modalities,
     Peers,
     Registry,
-    make,
 )
 
 SUBSETS = ("system", "plugins", "statistics", "health", "modalities", "peers", "dicomweb_servers")
@@ -253,7 +252,7 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
             found[subset] = read(archive)
     for subset, kind in REGISTRIES.items():
         if subset in wanted:
-            registry = make(kind, params, archive)
+            registry = kind(archive, params)
             found[subset] = registry.shown(registry.listing())
     return found
 

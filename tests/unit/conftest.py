@@ -9,6 +9,11 @@ from tests.unit import loader
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 loader.ready()
+# What roles yield for the wiring, besides what they are told.
+OUTPUTS = {
+    "orthanc": {"orthanc_container_http", "orthanc_container_dicom"},
+    "postgresql": {"postgresql_connection"},
+}
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())
 
 

@@ -31,16 +31,21 @@ START = float(int(time.time()))
 def leftovers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     monkeypatch.setitem(sys.modules, "dicom_file", _dicom_file)
     monkeypatch.syspath_prepend(str(ROOT / "roles" / "orthanc" / "files"))
+    configuration = tmp_path_factory.mktemp("configuration")
+    (configuration / "users.json").write_text('{"RegisteredUsers": {"gateway": "a password of letters"}}')
+    health = importlib.import_module("health")
+    monkeypatch.setattr(health, "CONFIGURATION", str(configuration))
     module = importlib.import_module("leftovers")
     monkeypatch.setattr(module, "SETTLED", 0)
     monkeypatch.setattr(module, "HEARTBEAT", tmp_path_factory.mktemp("heart") / "alive")
     yield module
-    sys.modules.pop("leftovers", None)
+    for name in ("leftovers", "health"):
+        sys.modules.pop(name, None)
 
 
 def client(leftovers: ModuleType, url: str) -> Any:
     parts = urlsplit(url)
-    return leftovers.Archive(parts.hostname, parts.port, {"gateway": "a password of letters"})
+    return leftovers.Archive(parts.hostname, parts.port)
 
 
 def put(storage: Path, content: bytes, written: float = START - 1, name: str = NAME) -> Path:
@@ -201,10 +206,7 @@ def test_an_archive_that_is_away_or_has_no_database_is_waited_for(leftovers, tmp
 
 @pytest.mark.parametrize(("status", "healthy"), [(503, True), (401, False)])
 def test_who_is_refused_for_good_says_so_and_is_not_healthy(leftovers, tmp_path, monkeypatch, capsys, status, healthy):
-    (tmp_path / "orthanc.json").write_text(f'{{"HttpPort": 1, "StorageDirectory": "{tmp_path}"}}')
-    (tmp_path / "users.json").write_text('{"RegisteredUsers": {"gateway": "a password of letters"}}')
-    monkeypatch.setattr(leftovers, "CONFIGURATION", tmp_path)
-    monkeypatch.setattr(leftovers, "HOST", "127.0.0.1")
+    monkeypatch.setattr(leftovers, "read", lambda _name: {"HttpPort": 1, "StorageDirectory": str(tmp_path)})
 
     def end(seconds: float) -> None:
         raise KeyboardInterrupt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import secrets
 import string
 import subprocess
 import urllib.parse
@@ -18,7 +19,7 @@ from tests.unit.rendering import Role
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 PROBE = {"stdout_lines": ["memory 8000", "address 172.17.0.1"]}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13"}
-PASSWORD = "Correct7Horse8Battery"
+PASSWORD = secrets.token_hex(12)
 CHARACTERS = [*string.printable[:95], "é", "東", "\N{GRINNING FACE}"]
 
 

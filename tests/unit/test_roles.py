@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 
-from tests.unit.conftest import PROJECT, ROLES, role_file
+from tests.unit.conftest import OUTPUTS, PROJECT, ROLES, role_file
 
 
 def commented_defaults(role: str) -> set[str]:
@@ -48,7 +48,7 @@ def test_public_names_start_with_the_role(role):
     options = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert [name for name in options if not name.startswith(f"{role}_")] == []
     internal = role_file(role, "vars/main.yml")
-    outputs = {"postgresql": {"postgresql_connection"}}.get(role, set())  # what a role yields, for the wiring
+    outputs = OUTPUTS.get(role, set())
     assert [name for name in internal if not name.startswith(f"__{role}_") and name not in outputs] == []
 
 

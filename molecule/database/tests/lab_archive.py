@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-import secrets
 import shlex
 import threading
 import time
@@ -13,14 +13,17 @@ from typing import Any
 import pydicom
 import requests
 from conftest import INVENTORY, lab_hosts
-from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
+
+from tests.samples import noise
 
 ADDRESS = lab_hosts()["database"]["ansible_host"]
 ARCHIVE = f"http://{ADDRESS}:8042"
 CONFIGURATION = "/opt/lightbox/orthanc/configuration"
 STORAGE = "/var/lib/lightbox/orthanc"
+new_uid = noise.new_uid
+instance = functools.partial(noise.instance, side=64, patient="LIGHTBOX-DATABASE")
 
 
 def secret(name: str) -> str:
@@ -32,32 +35,6 @@ def session() -> requests.Session:
     made.trust_env = False
     made.auth = ("gateway", secret("archive_password"))
     return made
-
-
-def new_uid() -> str:
-    return f"2.25.{secrets.randbits(120)}"
-
-
-def instance(study: str, series: str, number: int, side: int = 64) -> tuple[str, bytes]:
-    """A secondary capture of random pixels: its SOP Instance UID, and the file."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = new_uid()
-    data = Dataset()
-    data.file_meta = meta
-    data.PatientID, data.PatientName = "LIGHTBOX-DATABASE", "Database^Test"
-    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.Modality, data.InstanceNumber = "OT", number
-    data.Rows = data.Columns = side
-    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit = 15
-    data.PixelData = secrets.token_bytes(side * side * 2)
-    file = io.BytesIO()
-    pydicom.dcmwrite(file, data, enforce_file_format=True)
-    return data.SOPInstanceUID, file.getvalue()
 
 
 def upload(web: requests.Session, file: bytes, timeout: float = 60) -> dict[str, Any] | None:

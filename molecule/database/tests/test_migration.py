@@ -186,7 +186,7 @@ def hold(host, what: str, locks: int = 1) -> None:
         host, f'systemd-run --quiet --collect psql -U postgres -d orthanc -c "BEGIN; {what}; SELECT pg_sleep(300)"'
     )
     until = time.monotonic() + 30
-    held = f"SELECT count(*) FROM pg_stat_activity WHERE {HELD} AND wait_event = 'PgSleep'"  # noqa: S608
+    held = f"SELECT count(*) FROM pg_stat_activity WHERE {HELD} AND wait_event = 'PgSleep'"
     while sql(host, held) != [str(locks)]:
         assert time.monotonic() < until
         time.sleep(0.2)
@@ -196,7 +196,7 @@ def wait_for_copy(host, run: Run, event: str) -> None:
     """Until the copy waits for a lock: `advisory` is its first, `relation` that of a table."""
     waits = f"application_name = 'lightbox-index-copy' AND wait_event = '{event}'"
     until = time.monotonic() + 90
-    while sql(host, f"SELECT count(*) FROM pg_stat_activity WHERE {waits}") != ["1"]:  # noqa: S608
+    while sql(host, f"SELECT count(*) FROM pg_stat_activity WHERE {waits}") != ["1"]:
         assert time.monotonic() < until
         assert run.process.poll() is None, run.log.read_text()[-2000:]
         time.sleep(0.3)
@@ -208,7 +208,7 @@ def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_pat
     run = Run(tmp_path / "copy.log")
     try:
         wait_for_copy(host, run, "advisory")
-        first = sql(host, f"SELECT pid FROM pg_stat_activity WHERE {HELD}")[0]  # noqa: S608
+        first = sql(host, f"SELECT pid FROM pg_stat_activity WHERE {HELD}")[0]
         hold(host, "LOCK TABLE globalintegers IN ACCESS EXCLUSIVE MODE", locks=2)
         sql(host, f"SELECT pg_terminate_backend({first})")
         wait_for_copy(host, run, "relation")
@@ -218,7 +218,7 @@ def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_pat
     pids = [part.split("pid=")[1].split(",")[0] for part in found.splitlines() if '"python3' in part]
     assert pids
     on_server(host, f"kill -9 {' '.join(pids)}")
-    sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {HELD}")  # noqa: S608
+    sql(host, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {HELD}")
     assert sql(host, "SELECT count(*) FROM resources", "orthanc") == ["0"]
     assert indexes(host) == ["index"]
 

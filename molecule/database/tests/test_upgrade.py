@@ -31,7 +31,7 @@ def play(image: str, **more: object):
 
 
 def revision(host, number: int) -> None:
-    sql(host, f"UPDATE globalproperties SET value = '{number}' WHERE property = 4", "orthanc")  # noqa: S608
+    sql(host, f"UPDATE globalproperties SET value = '{number}' WHERE property = 4", "orthanc")
 
 
 def test_a_step_back_is_refused_and_the_archive_runs_on(host, other):

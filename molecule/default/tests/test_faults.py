@@ -14,8 +14,8 @@ import pydicom
 import pytest
 import requests
 from conftest import INVENTORY, address, lab_hosts, run_playbook
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from tests.samples.noise import instance, new_uid
 
 testinfra_hosts = [address("whole")]
 WEB = "https://localhost:8444"
@@ -29,32 +29,6 @@ def web() -> requests.Session:
     session.auth = ("admin", (INVENTORY / ".secrets/web_password").read_text().strip())
     session.verify = str(INVENTORY / ".secrets/ca/ca.pem")
     return session
-
-
-def new_uid() -> str:
-    return f"2.25.{secrets.randbits(120)}"
-
-
-def instance(study: str, series: str, number: int, side: int = 512) -> tuple[str, bytes]:
-    """A secondary capture of random pixels: its SOP Instance UID, and the file."""
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    meta.MediaStorageSOPInstanceUID = new_uid()
-    data = Dataset()
-    data.file_meta = meta
-    data.PatientID, data.PatientName = "LIGHTBOX-FAULT", "Fault^Test"
-    data.StudyInstanceUID, data.SeriesInstanceUID = study, series
-    data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    data.Modality, data.InstanceNumber = "OT", number
-    data.Rows = data.Columns = side
-    data.SamplesPerPixel, data.PhotometricInterpretation, data.PixelRepresentation = 1, "MONOCHROME2", 0
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit = 15
-    data.PixelData = secrets.token_bytes(side * side * 2)
-    file = io.BytesIO()
-    pydicom.dcmwrite(file, data, enforce_file_format=True)
-    return data.SOPInstanceUID, file.getvalue()
 
 
 def stow(web: requests.Session, files: list[bytes]) -> requests.Response:

@@ -20,7 +20,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
 
 SERVER = lab_hosts()["dicom"]
 ADDRESS = SERVER["ansible_host"]

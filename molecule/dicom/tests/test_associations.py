@@ -38,7 +38,7 @@ from nodes import (
 from pydicom import uid
 from pydicom.dataset import Dataset
 from pynetdicom import build_context, build_role, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import
     PatientRootQueryRetrieveInformationModelFind,
     SecondaryCaptureImageStorage,
     StudyRootQueryRetrieveInformationModelFind,

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from nodes import ADDRESS, ARCHIVE, CA, MODALITIES, associated, dcmtk, entity, pynetdicom_listener
 from pydicom import uid
 from pynetdicom import build_context
-from pynetdicom.sop_class import SecondaryCaptureImageStorage, Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import SecondaryCaptureImageStorage, Verification  # type: ignore[attr-defined] # made at import
 
 testinfra_hosts = [address("dicom")]
 READER, SCANNER = MODALITIES["reader"], MODALITIES["scanner"]

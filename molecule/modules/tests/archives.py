@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -12,6 +13,8 @@ from conftest import INVENTORY, lab_hosts
 from tests.unit.orthanc_server import run_module
 
 HOST = lab_hosts()["modules"]["ansible_host"]
+# What an archive keeps for others, and must not be seen anywhere.
+SECRET = f"Trial{secrets.token_hex(12)}"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import time
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import synthetic_image
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import OrthancError
-from archives import BOTH, HOST, NEW, OLD
+from archives import BOTH, HOST, NEW, OLD, SECRET
 from conftest import PROJECT, address, run_playbook
 
 from tests.unit.orthanc_server import run_module
@@ -209,24 +209,27 @@ WITH_DATABASE = {
     "DicomServerEnabled": False,
     "RemoteAccessAllowed": True,
     "AuthenticationEnabled": True,
-    "RegisteredUsers": {"admin": "Correct7Horse8Battery"},
+    "RegisteredUsers": {"admin": SECRET},
     "Plugins": ["/usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so"],
     "PostgreSQL": {
         "EnableIndex": True,
         "EnableStorage": False,
-        "ConnectionUri": "postgresql://trial:Correct7Horse8Battery@127.0.0.1:5432/trial?sslmode=require",
+        "ConnectionUri": f"postgresql://trial:{SECRET}@127.0.0.1:5432/trial?sslmode=require",
         "MaximumConnectionRetries": 1,
     },
 }
-PREPARE = """
+PREPARE = (
+    f"secret={SECRET}"
+    """
 psql() { runuser -u postgres -- psql --quiet "$@"; }
-psql -c "CREATE ROLE trial LOGIN PASSWORD 'Correct7Horse8Battery'" -c 'CREATE DATABASE trial OWNER trial'
+psql -c "CREATE ROLE trial LOGIN PASSWORD '$secret'" -c 'CREATE DATABASE trial OWNER trial'
 psql -d trial -c 'CREATE EXTENSION IF NOT EXISTS pg_trgm'
 install -d /srv/with-database && cat >/srv/with-database/orthanc.json
 image=$(docker inspect --format '{{.Config.Image}}' lightbox-orthanc)
 docker run --detach --rm --name with-database --network host --tmpfs /srv --volume /srv/with-database:/etc/orthanc:ro \
   --entrypoint /usr/sbin/Orthanc "$image" /etc/orthanc
 """
+)
 REMOVE = """
 systemctl start postgresql@17-main
 docker rm --force with-database >/dev/null 2>&1
@@ -241,7 +244,7 @@ def with_database(host):
         host.run(f"sh -c {shlex.quote(REMOVE)}")
         configuration = shlex.quote(json.dumps(WITH_DATABASE))
         host.check_output(f"echo {configuration} | sh -euc {shlex.quote(PREPARE)}")
-        yield {"url": f"http://{HOST}:8120", "url_username": "admin", "url_password": "Correct7Horse8Battery"}
+        yield {"url": f"http://{HOST}:8120", "url_username": "admin", "url_password": SECRET}
         host.run(f"sh -c {shlex.quote(REMOVE)}")
 
 
@@ -287,15 +290,15 @@ PLAYBOOK = """
         name: trial
         peer_url: http://192.0.2.9
         username: me
-        password: Correct7Horse8Battery
-        http_headers: {{X-Key: Correct7Horse8Battery}}
+        password: {secret}
+        http_headers: {{X-Key: {secret}}}
         persistent: true
     - lightbox.pacs.orthanc_dicomweb_server:
         servers:
           - name: trial
             server_url: http://192.0.2.9
             username: me
-            password: Correct7Horse8Battery
+            password: {secret}
         persistent: true
     - lightbox.pacs.orthanc_echo: {{modalities: []}}
     - lightbox.pacs.orthanc_job_info:
@@ -310,7 +313,12 @@ def test_in_a_playbook_with_defaults_for_the_group(tmp_path):
     play = tmp_path / "play.yml"
     play.write_text(
         PLAYBOOK.format(
-            url=archive.url, host=HOST, dicom=archive.dicom_port, aet=archive.aet, calling=OTHER[archive].aet
+            url=archive.url,
+            host=HOST,
+            dicom=archive.dicom_port,
+            aet=archive.aet,
+            calling=OTHER[archive].aet,
+            secret=SECRET,
         )
     )
     inventory = PROJECT / "molecule/modules/inventory"
@@ -320,7 +328,7 @@ def test_in_a_playbook_with_defaults_for_the_group(tmp_path):
             assert ran.returncode == 0, ran.stdout[-3000:]
             assert f"changed={changed} " in ran.stdout
             assert "failed=0" in ran.stdout
-            for secret in ("Correct7Horse8Battery", archive.login["url_password"]):
+            for secret in (SECRET, archive.login["url_password"]):
                 assert secret not in ran.stdout + ran.stderr
             # All that is warned of is known: nothing here is.
             assert "forgets" not in ran.stdout + ran.stderr

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import OrthancError
-from archives import BOTH, NEW, OLD
+from archives import BOTH, NEW, OLD, SECRET
 from conftest import address
 
 testinfra_hosts = [address("modules")]
@@ -18,7 +18,6 @@ PATHS = {
     "orthanc_peer": "/peers",
     "orthanc_dicomweb_server": "/dicom-web/servers",
 }
-SECRET = "Correct7Horse8Battery"
 
 
 def entry(module: str, name: str = "trial") -> dict:

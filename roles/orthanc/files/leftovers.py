@@ -18,7 +18,6 @@ health  Exit code 0 when `watch` works.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import os
@@ -27,9 +26,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dicom_file import NotDicomError, identify  # type: ignore[import-not-found]
+from dicom_file import NotDicomError, identify  # type: ignore[import-not-found] # beside this file in the container
+from health import login, read  # type: ignore[import-not-found] # as well
 
-CONFIGURATION = Path("/etc/orthanc")
 HOST = "orthanc"  # the archive's name in the network of its compose project
 EVERY = 5  # seconds
 SETTLED = 15  # seconds after its start in which an archive is left alone
@@ -47,10 +46,8 @@ class Refused(Away):
 
 
 class Archive:
-    def __init__(self, host: str, port: int, users: dict[str, str]) -> None:
-        self.host, self.port = host, port
-        name, password = next(iter(users.items()))
-        self.headers = {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port, self.headers = host, port, login()
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
@@ -201,9 +198,8 @@ def look(archive: Archive, storage: Path, memory: Memory, now: float) -> None:
 
 
 def watch() -> None:
-    settings = json.loads((CONFIGURATION / "orthanc.json").read_text(encoding="utf-8"))
-    users = json.loads((CONFIGURATION / "users.json").read_text(encoding="utf-8"))["RegisteredUsers"]
-    archive = Archive(HOST, settings["HttpPort"], users)
+    settings = read("orthanc.json")
+    archive = Archive(HOST, settings["HttpPort"])
     storage = Path(settings["StorageDirectory"])
     memory = Memory(storage / ".seen")
     told = ""
