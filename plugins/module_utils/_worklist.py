@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Worklist entries as DICOM files: checked, written, read back.
+"""Worklist entries: where an archive keeps them; as DICOM files, checked, written, read back; searched.
 
 Written by hand rather than with DCMTK's dump2dcm: a host needs no DCMTK then, no value can break out of a dump's
 syntax, and the same entry is the same file to the last byte with any version of anything. Attributes: DICOM PS3.4,
@@ -15,14 +15,16 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 import re
 import struct
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
     BIG_ENDIAN,
+    CODECS,
     IMPLICIT,
     ITEM,
     ITEM_END,
@@ -31,6 +33,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
     Elements,
     NotDicomError,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError
 
 # What DCMTK and Orthanc write into worklist files as their SOP class: DICOM has none for them.
 SOP_CLASS = "1.2.276.0.7230010.3.1.0.1"
@@ -163,6 +166,58 @@ class WorklistError(Exception):
     """What is wrong with the entry, for the person who wrote it."""
 
 
+# Where the entries are
+
+
+class Entry(NamedTuple):
+    name: str
+    path: str
+    tags: Tags
+
+
+def place_spec() -> dict[str, dict[str, Any]]:
+    """The part of a module's argument_spec that says where the entries are."""
+    return {
+        "way": {"type": "str", "choices": ["auto", "rest", "folder"], "default": "auto"},
+        "folder": {"type": "path"},
+    }
+
+
+def entries_of(archive: Orthanc, params: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """What the archive's API lists; None where the entries are files in `folder`, which is there then.
+
+    One request with an API, two without, one where the user says `folder`.
+    """
+    if params["way"] != "folder":
+        entries = archive.find("/worklists", {"format": "Simplify"})
+        if entries is not None:
+            if not isinstance(entries, list):
+                raise OrthancError(f"GET {archive.url}/worklists does not answer as Orthanc does. Is url right?")
+            return entries
+        if params["way"] == "rest":
+            raise OrthancError(
+                f"The archive at {archive.url} has no API for worklists. Set way to folder, or use an archive with the "
+                "newer worklist plugin."
+            )
+    if "worklists" not in archive.get("/plugins"):
+        raise OrthancError(
+            f"The archive at {archive.url} has no worklist plugin. Load it, and set Worklists.Enable to true."
+        )
+    folder = params["folder"]
+    if not folder:
+        raise OrthancError(
+            f"The archive at {archive.url} serves worklists from a folder. Set folder to it (Worklists.Database)."
+        )
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        raise OrthancError(
+            f"folder is '{folder}', which cannot be used ({error.strerror}). Is it the archive's folder of "
+            "worklists, on the host on which the module runs?"
+        ) from None
+    return None
+
+
 def normal(tags: Mapping[str, Any], where: str = "tags") -> Tags:
     """The tags with each value as text, a list of texts, or a list of items, in the order of DICOM.
 
@@ -180,9 +235,7 @@ def _normal(tags: Mapping[str, Any], where: str, wrong: list[str]) -> Tags:
     for keyword, value in tags.items():
         place = f"{where}.{keyword}"
         if keyword not in DICTIONARY:
-            close = difflib.get_close_matches(str(keyword), DICTIONARY, 1, 0.7)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            wrong.append(f"{place} is no attribute of worklists that this module knows{hint}")
+            wrong.append(f"{place} is no attribute of worklists that this module knows{_hint(keyword)}")
             continue
         kind = DICTIONARY[keyword][2]
         if kind == "SQ":
@@ -243,6 +296,37 @@ def check_complete(tags: Tags) -> None:
 
 def new_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
+
+
+def files_in(folder: str, name: str | None, unreadable: list[str]) -> list[Entry]:
+    """The entries in a folder, or the one that is called `name`; adds to `unreadable` which files are none, and why.
+
+    The plugin looks at files whose names end with .wl, in whatever letters, and not into folders.
+    """
+    entries = []
+    for file in sorted(os.listdir(folder)):
+        stem, ending = os.path.splitext(file)
+        path = os.path.join(folder, file)
+        if ending.lower() != ".wl" or name not in (None, stem):
+            continue
+        shown = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        try:
+            if not os.path.isfile(path):
+                continue
+            with open(path, "rb") as stream:
+                tags = from_file(stream.read())
+            tags.pop("SpecificCharacterSet", None)
+            if not tags:
+                raise NotDicomError("has no attribute of a worklist")
+        except FileNotFoundError:
+            continue  # taken away meanwhile
+        except NotDicomError:
+            unreadable.append(f"{shown} is no worklist entry or is damaged")
+        except OSError as error:
+            unreadable.append(f"{shown} cannot be read ({error.strerror})")
+        else:
+            entries.append(Entry(stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace"), shown, tags))
+    return entries
 
 
 # Writing
@@ -311,7 +395,7 @@ def from_file(content: bytes) -> Tags:
     return dict(_read(elements, stream, len(content)))
 
 
-def _read(elements: Elements, stream: io.BytesIO, end: int) -> Iterator[tuple[str, Any]]:
+def _read(elements: Elements, stream: io.BytesIO, end: int, codec: str = "utf_8") -> Iterator[tuple[str, Any]]:
     while stream.tell() < end:
         tag, length = elements.next()
         if tag == ITEM_END:
@@ -319,7 +403,8 @@ def _read(elements: Elements, stream: io.BytesIO, end: int) -> Iterator[tuple[st
         keyword = KEYWORDS.get(tag, "")
         kind = DICTIONARY[keyword][2] if keyword else ""
         if kind == "SQ" or length == UNDEFINED:
-            items = list(_read_items(elements, stream, end if length == UNDEFINED else stream.tell() + length))
+            inside = end if length == UNDEFINED else stream.tell() + length
+            items = list(_read_items(elements, stream, inside, codec))
             if keyword:
                 yield keyword, items
             continue
@@ -329,19 +414,22 @@ def _read(elements: Elements, stream: io.BytesIO, end: int) -> Iterator[tuple[st
         if kind == "US":
             texts = [str(elements.short.unpack_from(value, start)[0]) for start in range(0, length - 1, 2)]
         else:
-            text = value.decode("utf-8", "replace").strip("\0 ")
+            text = value.decode(codec, "replace").strip("\0 ")
             texts = [text] if kind in ONE_VALUE else [one.strip() for one in text.split("\\")]
+        if keyword == "SpecificCharacterSet":
+            codec = CODECS.get(texts[0], codec)
         yield keyword, texts if len(texts) > 1 else texts[0] if texts else ""
 
 
-def _read_items(elements: Elements, stream: io.BytesIO, end: int) -> Iterator[Tags]:
+def _read_items(elements: Elements, stream: io.BytesIO, end: int, codec: str) -> Iterator[Tags]:
     while stream.tell() < end:
         tag, length = elements.next()
         if tag == SEQUENCE_END:
             return
         if tag != ITEM:
             raise NotDicomError("is damaged")
-        yield dict(_read(elements, stream, end if length == UNDEFINED else stream.tell() + length))
+        inside = end if length == UNDEFINED else stream.tell() + length
+        yield dict(_read(elements, stream, inside, codec))
 
 
 # What Orthanc's plugin says (format=Simplify)
@@ -373,3 +461,64 @@ def to_api(tags: Tags) -> Tags:
         else value
         for keyword, value in tags.items()
     }
+
+
+# Searching
+
+
+class Query:
+    """What entries must be: an attribute's keyword, and the value it must have.
+
+    As in a search for studies: `*` stands for any characters, `?` for one, dates and times may be ranges, a list means
+    any of its values, and an empty value matches everything. Attributes of scheduled steps are given without their
+    sequence; all that are given must be those of one and the same step. Raises WorklistError.
+    """
+
+    def __init__(self, query: Mapping[str, Any], case_sensitive: bool) -> None:
+        wrong: list[str] = []
+        self.wanted: dict[str, list[str]] = {}
+        self.flags = re.DOTALL if case_sensitive else re.DOTALL | re.IGNORECASE
+        for keyword, value in query.items():
+            if DICTIONARY.get(keyword, (0, 0, "SQ"))[2] == "SQ":
+                wrong.append(_unknown(keyword))
+                continue
+            values = value if isinstance(value, list) else [value]
+            if any(isinstance(one, (bool, list, Mapping)) for one in values):
+                wrong.append(f"query.{keyword} is no text. Put it in quotes")
+                continue
+            texts = ["" if one is None else str(one).strip() for one in values]
+            if all(texts):
+                self.wanted[keyword] = texts
+        if wrong:
+            raise WorklistError("; ".join(wrong))
+
+    def matches(self, tags: Tags) -> bool:
+        steps = tags.get("ScheduledProcedureStepSequence")
+        places = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+        return any(self._is_met(tags, step) for step in places or [{}])
+
+    def _is_met(self, tags: Tags, step: Tags) -> bool:
+        return all(self._fits(keyword, step.get(keyword, tags.get(keyword))) for keyword in self.wanted)
+
+    def _fits(self, keyword: str, value: Any) -> bool:
+        kind = DICTIONARY[keyword][2]
+        values = value if isinstance(value, list) else [value]
+        return any(self._same(kind, wanted, str(one or "")) for wanted in self.wanted[keyword] for one in values)
+
+    def _same(self, kind: str, wanted: str, value: str) -> bool:
+        if kind in ("DA", "TM") and "-" in wanted:
+            first, _dash, last = wanted.partition("-")
+            return bool(value) and value[: len(first)] >= first and (not last or value[: len(last)] <= last)
+        pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in wanted)
+        return re.fullmatch(pattern, value, self.flags) is not None
+
+
+def _unknown(keyword: str) -> str:
+    if DICTIONARY.get(keyword):
+        return f"query.{keyword} is a sequence. Give the attributes in its steps without it"
+    return f"query.{keyword} is no attribute of worklists that this module knows{_hint(keyword)}"
+
+
+def _hint(keyword: str) -> str:
+    close = difflib.get_close_matches(str(keyword), DICTIONARY, 1, 0.7)
+    return f"; did you mean {close[0]}?" if close else ""

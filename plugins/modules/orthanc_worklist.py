@@ -74,6 +74,7 @@ notes:
   - The plugins match the query themselves; who may ask is the archive's option C(DicomAlwaysAllowFindWorklist) and
     what it says of each modality.
 seealso:
+  - module: lightbox.pacs.orthanc_worklist_info
   - name: Worklists in the Orthanc Book
     description: The two plugins and their options.
     link: https://orthanc.uclouvain.be/book/faq/worklist.html
@@ -150,10 +151,12 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Tags,
     WorklistError,
     check_complete,
+    entries_of,
     from_api,
     from_file,
     new_uid,
     normal,
+    place_spec,
     to_api,
     to_file,
 )
@@ -187,13 +190,7 @@ class Folder:
     def __init__(self, folder: str, mode: int, name: str) -> None:
         self.path = os.path.join(folder, f"{name}.wl")
         self.mode = mode
-        try:
-            self.folder = os.stat(folder)
-        except OSError as error:
-            raise OrthancError(
-                f"folder is '{folder}', which cannot be used ({error.strerror}). Is it the archive's folder of "
-                "worklists, on the host on which the module runs?"
-            ) from None
+        self.folder = os.stat(folder)
         self.content: bytes | None = None
         self.before: Tags | None = None
         if os.path.lexists(self.path):
@@ -237,25 +234,11 @@ class Folder:
 
 
 def store_of(params: dict[str, Any]) -> Rest | Folder:
-    """Where the entry is to be; one request with an API, two without, one where the user says `folder`."""
+    """Where the entry is to be."""
     archive = Orthanc(params)
-    if params["way"] != "folder":
-        entries = archive.find("/worklists", {"format": "Simplify"})
-        if entries is not None:
-            return Rest(archive, entries, params["name"])
-        if params["way"] == "rest":
-            raise OrthancError(
-                f"The archive at {archive.url} has no API for worklists. Set way to folder, or use an archive with the "
-                "newer worklist plugin."
-            )
-    if "worklists" not in archive.get("/plugins"):
-        raise OrthancError(
-            f"The archive at {archive.url} has no worklist plugin. Load it, and set Worklists.Enable to true."
-        )
-    if not params["folder"]:
-        raise OrthancError(
-            f"The archive at {archive.url} serves worklists from a folder. Set folder to it (Worklists.Database)."
-        )
+    entries = entries_of(archive, params)
+    if entries is not None:
+        return Rest(archive, entries, params["name"])
     return Folder(params["folder"], int(params["mode"], 8), params["name"])
 
 
@@ -281,8 +264,7 @@ def main() -> None:
             name={"type": "str", "required": True},
             state={"type": "str", "choices": ["present", "absent"], "default": "present"},
             tags={"type": "dict", "default": {}},
-            way={"type": "str", "choices": ["auto", "rest", "folder"], "default": "auto"},
-            folder={"type": "path"},
+            **place_spec(),
             mode={"type": "str", "default": "0640"},
         ),
         required_if=[("way", "folder", ("folder",))],

@@ -444,16 +444,34 @@ def test_worklist(small_archive, host, tmp_path):
             tasks.append(
                 {"ansible.builtin.assert": {"that": ["done is changed" if changes else "done is not changed"]}}
             )
-        play = [{"hosts": "pacs", "become": True, "gather_facts": False, "tasks": tasks}]
-        (tmp_path / "play.yml").write_text(json.dumps(play))
+        play(tasks)
+
+    def play(tasks: list[dict]) -> None:
+        content = [{"hosts": "pacs", "become": True, "gather_facts": False, "tasks": tasks}]
+        (tmp_path / "play.yml").write_text(json.dumps(content))
         done = run_playbook("-i", INVENTORY, tmp_path / "play.yml")
         assert done.returncode == 0, done.stdout + done.stderr
+
+    def search(*queries: tuple[dict, int]) -> None:
+        """Searches in one play, each with how many entries it must find; in check mode too."""
+        tasks: list[dict] = []
+        for query, count in queries:
+            module = {"folder": folder, "query": query, **small_archive.login}
+            for check in (False, True):
+                task = {"lightbox.pacs.orthanc_worklist_info": module, "check_mode": check, "register": "found"}
+                tasks += [task, {"ansible.builtin.assert": {"that": [f"found.worklists | length == {count}"]}}]
+        play(tasks)
 
     run(({}, True, True))
     assert worklist(small_archive) == []
     run(({}, False, True), ({}, False, False), ({}, True, False))
     found = worklist(small_archive)
     assert [str(one.PatientName) for one in found] == ["Müller^Änne"]
+    search(
+        ({"AccessionNumber": "4711", "PatientName": "müller*"}, 1),
+        ({"Modality": "CT", "ScheduledProcedureStepStartDate": "20261201-20261231"}, 1),
+        ({"ScheduledStationAETitle": "MR1"}, 0),
+    )
     run(({"tags": {**tags, "PatientName": "Other^One"}}, False, True))
     assert [str(one.PatientName) for one in worklist(small_archive)] == ["Other^One"]
     assert worklist(small_archive)[0].StudyInstanceUID == found[0].StudyInstanceUID
