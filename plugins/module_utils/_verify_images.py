@@ -21,7 +21,7 @@ import secrets
 import socket
 import time
 import typing as t
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
     PATIENT_NAME,
@@ -29,6 +29,12 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
     first_part,
     stow_body,
     synthetic_image,
+)
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import (
+    Answered,
+    EchoError,
+    echo,
+    tls_context,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, Shortfall, expect
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client, basic
@@ -314,50 +320,47 @@ def _links(value: t.Any) -> list[str]:
 
 
 class Dimse:
-    """The archive's DICOM listener, by the tools of DCMTK."""
+    """The archive's DICOM listener: C-ECHO as the module dicom_echo does it, C-STORE by DCMTK's storescu."""
 
     def __init__(self, settings: Settings, client: Client, traces: Traces) -> None:
         self.settings = settings
         self.client = client
         self.traces = traces
-        self.address = [settings.dicom_host, str(settings.dicom_port)]
 
-    def tool(self, name: str, calling: str, called: str, extra: list[str], rest: list[str]) -> tuple[int, str]:
-        """Runs ``echoscu`` or ``storescu``. Raises ``NotTried`` when it is not installed."""
-        seconds = str(self.settings.timeout)
-        limits = ["-to", seconds, "-ta", seconds, "-td", seconds]
-        try:
-            return self.settings.run([name, "-aet", calling, "-aec", called, *limits, *extra, *rest])
-        except OSError as error:
-            raise NotTried(f"{name} is not installed on the server (package dcmtk)") from error
-
-    def echo(
-        self, calling: str = "", called: str = "", extra: list[str] | None = None, rest: list[str] | None = None
-    ) -> tuple[int, str]:
-        return self.tool(
-            "echoscu",
-            calling or self.settings.dicom_calling_aet,
-            called or self.settings.dicom_aet,
-            extra or [],
-            rest or self.address,
+    def echo(self, calling: str = "", called: str = "", tls: bool = False, encrypted: bool = False) -> Answered:
+        """tls: ask the port for TLS, encrypted: with TLS. Raises ``EchoError``."""
+        settings = self.settings
+        return echo(
+            settings.connect_address if tls else settings.dicom_host,
+            settings.dicom_tls_port if tls else settings.dicom_port,
+            called or settings.dicom_aet,
+            calling or settings.dicom_calling_aet,
+            settings.timeout,
+            tls_context({"ca_path": settings.ca_path or None}) if encrypted else None,
+            str(urlsplit(settings.url).hostname),
         )
 
     def echoes(self) -> str:
-        code, output = self.echo()
-        expect(code == 0, _dcmtk_error(output))
-        return f"{self.settings.dicom_calling_aet} to {self.settings.dicom_aet} at {':'.join(self.address)}"
+        settings = self.settings
+        try:
+            self.echo()
+        except EchoError as error:
+            raise Shortfall(f"it {error}") from error
+        return f"{settings.dicom_calling_aet} to {settings.dicom_aet} at {settings.dicom_host}:{settings.dicom_port}"
 
     def refuses_called(self) -> str:
-        return self.is_refused(*self.echo(called=_stranger()))
+        return self.refuses(called=_stranger())
 
     def refuses_calling(self) -> str:
-        return self.is_refused(*self.echo(calling=_stranger()))
+        return self.refuses(calling=_stranger())
 
-    def is_refused(self, code: int, output: str) -> str:
-        expect(code != 0, "it is taken")
-        expect(bool(REFUSED.search(output)), f"no refusal but {_dcmtk_error(output)}")
-        reason = re.search(r"Reason: (.*)", output)
-        return reason.group(1).strip() if reason else "refused"
+    def refuses(self, calling: str = "", called: str = "") -> str:
+        try:
+            self.echo(calling, called)
+        except EchoError as error:
+            expect("refused the association" in str(error), f"no refusal: it {error}")
+            return str(error)
+        raise Shortfall("it is taken")
 
     def stores(self) -> str:
         image = self.traces.image()
@@ -374,26 +377,42 @@ class Dimse:
         image = self.traces.image()
         code, output = self.send(image, _stranger())
         expect(code != 0 and not self.traces.lookup(image.instance_uid, "Instance"), "the image is taken")
-        return self.is_refused(code, output)
+        expect(bool(REFUSED.search(output)), f"no refusal but {_dcmtk_error(output)}")
+        reason = re.search(r"Reason: (.*)", output)
+        return reason.group(1).strip() if reason else "refused"
 
     def send(self, image: SyntheticImage, calling: str) -> tuple[int, str]:
-        path = os.path.join(self.settings.temporary, f"verify-{secrets.token_hex(4)}.dcm")
+        """Runs ``storescu``: its exit code and what it says. Raises ``NotTried`` when it is not installed."""
+        settings = self.settings
+        seconds = str(settings.timeout)
+        path = os.path.join(settings.temporary, f"verify-{secrets.token_hex(4)}.dcm")
         try:
             with open(path, "xb") as file:
                 file.write(image.file)
-            return self.tool("storescu", calling, self.settings.dicom_aet, ["-R"], [*self.address, path])
+            limits = ["-to", seconds, "-ta", seconds, "-td", seconds]
+            address = [settings.dicom_host, str(settings.dicom_port)]
+            return settings.run(
+                ["storescu", "-aet", calling, "-aec", settings.dicom_aet, *limits, "-R", *address, path]
+            )
+        except FileNotFoundError as error:
+            raise NotTried("storescu is not installed on the server (package dcmtk)") from error
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
     def echoes_with_tls(self) -> str:
-        address = [self.settings.connect_address, str(self.settings.dicom_tls_port)]
-        trust = ["+cf", self.settings.ca_path] if self.settings.ca_path else ["+cd", "/etc/ssl/certs"]
-        code, output = self.echo(extra=["+tla", *trust], rest=address)
-        expect(code == 0, _dcmtk_error(output))
-        code, output = self.echo(rest=address)
-        expect(code != 0, "the port also answers without TLS")
-        return f"at {':'.join(address)}, and nothing without TLS"
+        try:
+            answer = self.echo(tls=True, encrypted=True)
+        except EchoError as error:
+            raise Shortfall(f"it {error}") from error
+        try:
+            self.echo(tls=True)
+        except EchoError:
+            version = (answer.tls or {}).get("version")
+            return (
+                f"{version} at {self.settings.connect_address}:{self.settings.dicom_tls_port}, and nothing without TLS"
+            )
+        raise Shortfall("the port also answers without TLS")
 
 
 def _stranger() -> str:

@@ -23,7 +23,7 @@ description:
   - A check that falls short does not fail the module. Look at RV(ignore:passed), or use the role
     P(lightbox.pacs.verify#role).
 requirements:
-  - On the server C(echoscu) and C(storescu) of DCMTK for the checks of DICOM; without them these are skipped.
+  - On the server C(storescu) of DCMTK for the checks that send images by DICOM; without it these are skipped.
 attributes:
   check_mode:
     description: Can run in check mode, and then makes only those checks that store nothing in the archive.
@@ -273,7 +273,7 @@ ARGUMENTS = {
 
 def settings_of(module: AnsibleModule) -> Settings:
     def run(arguments: list[str]) -> tuple[int, str]:
-        # The system's programs first: python environments bring an echoscu of their own that takes other arguments.
+        # The system's programs first: python environments bring a storescu of their own that takes other arguments.
         program = module.get_bin_path(arguments[0], opt_dirs=["/usr/bin"])
         if not program:
             raise FileNotFoundError(f"{arguments[0]} is not installed")

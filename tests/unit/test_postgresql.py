@@ -120,6 +120,56 @@ def test_the_server_asks_for_encryption_and_listens_on_one_address(role):
     assert len(rules) == 3
 
 
+def test_the_archives_own_address_is_let_in(role):
+    clients = {"postgresql_local_clients": ["10.9.0.2/32", "172.16.0.0/12"]}
+    rules = [line.split() for line in role.render("pg_hba.conf", **clients).splitlines() if line.startswith("hostssl")]
+    assert [rule[3] for rule in rules] == ["172.16.0.0/12", "192.168.0.0/16", "10.9.0.2/32"]
+
+
+SHOWN = {
+    "certificate": {
+        "names": ["a.example.org", "192.0.2.9"],
+        "issuer": "commonName=A CA",
+        "not_after": "2027-01-01T00:00:00Z",
+        "days_left": 21,
+    },
+    "verified": True,
+    "unencrypted": {"accepted": False},
+}
+EXTERNAL = {"postgresql_provider": "external", "postgresql_host": "a.example.org"}
+
+
+@pytest.mark.parametrize(
+    ("shown", "answer", "words"),
+    [
+        ({}, [], []),
+        ({"certificate": SHOWN["certificate"] | {"days_left": 20}}, [], ["ends in 20 days (2027-01-01T00:00:00Z)"]),
+        ({"certificate": SHOWN["certificate"] | {"days_left": -1}}, [], ["ends in -1 days"]),
+        ({"certificate": None, "unencrypted": {"accepted": None}}, [], []),
+        ({"unencrypted": {"accepted": True}}, [], ["without encryption"]),
+        (
+            {"unencrypted": None},
+            ["power", "other sales", "other hr"],
+            ["more than a plain user", "databases, too: sales, hr"],
+        ),
+    ],
+)
+def test_what_works_and_needs_a_hand_is_told(role, shown, answer, words):
+    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_proved": {"rc": 0, "stdout_lines": answer}}
+    found = role.value("__postgresql_warnings", **EXTERNAL, **registered)
+    assert len(found) == len(words), found
+    assert all(word in line for word, line in zip(words, found, strict=True)), found
+
+
+def test_a_refusal_shows_the_certificate_that_was_met(role):
+    assert role.value("__postgresql_shows", **EXTERNAL, __postgresql_tls=SHOWN) == (
+        "Its certificate is made out to a.example.org, 192.0.2.9, signed by commonName=A CA, "
+        "and valid until 2027-01-01T00:00:00Z."
+    )
+    # A server that does not answer at all.
+    assert role.value("__postgresql_shows", **EXTERNAL, __postgresql_tls={"msg": "cannot be reached"}) == ""
+
+
 @pytest.mark.parametrize(
     ("total", "given", "shared"),
     [(2000, 0, 250), (8000, 0, 1000), (64000, 0, 8000), (256000, 0, 16384), (8000, 4000, 2000)],
@@ -194,7 +244,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"postgresql_provider": "local", "postgresql_local_key": ""}, "postgresql_local_key is ''"),
     ({"postgresql_provider": "local", "postgresql_local_name": "a b"}, "postgresql_local_name is 'a b'"),
     ({"postgresql_provider": "local", "postgresql_local_address": "*"}, "postgresql_local_address is '*'"),
-    ({"postgresql_provider": "local", "postgresql_local_networks": ["all"]}, "postgresql_local_networks has all"),
+    (
+        {"postgresql_provider": "local", "postgresql_local_networks": ["all"]},
+        "postgresql_local_networks (with postgresql_local_clients) has all",
+    ),
     ({"postgresql_provider": "local", "postgresql_local_memory_mb": 9000}, "postgresql_local_memory_mb is 9000"),
     ({"postgresql_provider": "local", "postgresql_local_connections": 1}, "postgresql_local_connections is 1"),
     (

@@ -35,11 +35,13 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.lightbox.pacs.plugins.module_utils import (
     _dicom,
+    _dicom_association,
     _verify,
     _verify_host,
     _verify_images,
     _verify_web,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import basic as basic_login
 from ansible_collections.lightbox.pacs.plugins.modules import pacs_verify
@@ -458,31 +460,47 @@ class Lab:
     # what programs on the server say
 
     def run(self, arguments: list[str]) -> tuple[int, str, str]:
-        """docker, echoscu and storescu."""
-        name = arguments[0]
-        if name == "docker":
+        """docker and storescu."""
+        if arguments[0] == "docker":
             return self.docker()
         calling, called = (arguments[arguments.index(option) + 1] for option in ("-aet", "-aec"))
-        tls = "+tla" in arguments
-        if self.is_broken("DICOM down"):
-            return 1, "", "F: Association Request Failed: 0006:031c TCP Initialization Error: Connection refused\n"
-        if "11112" in arguments and not self.is_broken("DICOM TLS plain"):
-            trusted = tls and not self.is_broken("DICOM TLS")
-            return (0, "", "") if trusted else (1, "", "F: Association Request Failed: TLS error\n")
-        reason = ""
-        if called != "LIGHTBOX" and not self.is_broken("any called title"):
-            reason = "Called AE Title Not Recognized"
-        elif calling != "LBXVERIFY" and not (
-            self.is_broken("stranger echoes") or (name == "storescu" and self.is_broken("stranger stores"))
-        ):
-            reason = "Calling AE Title Not Recognized"
-        elif name == "storescu" and calling == "LBXVERIFY" and self.is_broken("C-STORE refused"):
-            return 1, "", "E: Store Failed, status 0xA700\n"
+        reason = "" if self.is_broken("stranger stores") else self.refusal(calling, called)
         if reason:
             return 1, "", f"F: Association Rejected:\nF: Result: Rejected Permanent\nF: Reason: {reason}\n"
-        if name == "storescu":
-            self.store(Path(arguments[-1]).read_bytes())
+        if calling == "LBXVERIFY" and self.is_broken("C-STORE refused"):
+            return 1, "", "E: Store Failed, status 0xA700\n"
+        self.store(Path(arguments[-1]).read_bytes())
         return 0, "", ""
+
+    # what the DICOM listeners say; the module dicom_echo's tests ask real ones
+
+    def echo(
+        self,
+        host: str,
+        port: int,
+        called: str,
+        calling: str,
+        timeout: float,
+        context: ssl.SSLContext | None,
+        server_name: str,
+    ) -> _dicom_association.Answered:
+        if self.is_broken("DICOM down"):
+            raise EchoError("cannot be reached (Connection refused)")
+        if port == 11112:
+            assert server_name == NAME
+            if self.is_broken("DICOM TLS") or (context is None and not self.is_broken("DICOM TLS plain")):
+                raise EchoError("failed in TLS (WRONG)")
+            assert context is None or context.get_ca_certs()
+        elif refusal := self.refusal(calling, called):
+            raise EchoError(f"refused the association because {refusal}")
+        return _dicom_association.Answered(0.1, "SCP", {"version": "TLSv1.3"} if context else None)
+
+    def refusal(self, calling: str, called: str) -> str:
+        if called != "LIGHTBOX" and not self.is_broken("any called title"):
+            return "the called AE title is not its own"
+        if calling != "LBXVERIFY" and not self.is_broken("stranger echoes"):
+            return "it does not know the calling AE title"
+        return ""
 
     def docker(self) -> tuple[int, str, str]:
         if self.is_broken("no container"):
@@ -544,6 +562,7 @@ def run(lab: Lab, check_mode: bool = False, **changes: t.Any) -> dict[str, t.Any
         patch.setattr(basic.AnsibleModule, "exit_json", exit_json)
         patch.setattr(basic.AnsibleModule, "get_bin_path", lambda self, name, **kwargs: name)
         patch.setattr(basic.AnsibleModule, "run_command", lambda self, arguments: lab.run(arguments))
+        patch.setattr(_verify_images, "echo", lab.echo)
         patch.setattr(_verify_host, "PROC_NET", str(lab.directory / "net"))
         with patch_module_args(arguments), pytest.raises(Exit):
             pacs_verify.main()
@@ -677,7 +696,7 @@ BREAKAGES = [
     ("C-STORE refused", "C-STORE", "0xA700"),
     ("C-STORE pixels", "C-STORE", "other pixels"),
     ("stranger stores", "C-STORE of a stranger", "the image is taken"),
-    ("DICOM TLS", "C-ECHO with TLS", "TLS error"),
+    ("DICOM TLS", "C-ECHO with TLS", "failed in TLS"),
     ("DICOM TLS plain", "C-ECHO with TLS", "without TLS"),
     ("delete", "deleted again", "still knows it"),
 ]
@@ -900,19 +919,19 @@ def test_two_runs_do_not_delete_each_others_studies(lab: Lab) -> None:
 # --- small parts
 
 
-def test_dicom_tools_that_are_not_installed_are_told(lab: Lab) -> None:
+def test_a_dicom_tool_that_is_not_installed_is_told(lab: Lab) -> None:
     settings = dict.fromkeys(_verify.Settings.__dataclass_fields__, "")
 
     def missing(arguments: list[str]) -> tuple[int, str]:
         raise FileNotFoundError
 
     dimse = _verify_images.Dimse(
-        _verify.Settings(**{**settings, "timeout": 1, "run": missing}),  # type: ignore[arg-type]
+        _verify.Settings(**{**settings, "timeout": 1, "run": missing, "temporary": str(lab.directory)}),  # type: ignore[arg-type]
         t.cast("Client", None),
         t.cast("_verify_images.Traces", None),
     )
     with pytest.raises(_verify.NotTried, match="dcmtk"):
-        dimse.echoes()
+        dimse.send(_dicom.synthetic_image("LIGHTBOX-VERIFY-TOOL"), "LBXVERIFY")
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_a_database_that_others_run(host):
         ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "certificate verify failed"),
         ({"postgresql_host": "nowhere.lightbox.test"}, "could not translate host name"),
         ({"postgresql_host": "database"}, "does not match host name"),
+        ({"postgresql_host": "database"}, "made out to database.lightbox.test"),
         ({"pacs_database_password": "wrong-password-1"}, "password authentication failed"),
     ):
         wrong = play(**(remote | changed))

@@ -12,7 +12,7 @@ from lab_archive import Load, container, on_server, remove, session, sql, wait_u
 
 testinfra_hosts = [address("database")]
 UNIT = "postgresql@17-main"
-AWAY = 40  # seconds
+AWAY = 60  # seconds
 
 
 class Watch:
