@@ -40,6 +40,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     SourceError,
     route,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._upload_replace import LabelsError, replace
 
 MEGABYTE = 1_000_000
 IN_MEMORY = MEGABYTE  # a file up to this size is read at once, larger ones in blocks
@@ -145,6 +146,7 @@ class Upload:
         self.requests = 0
         self._stopped = threading.Event()
         self._lock = threading.Lock()
+        self._replacing = threading.Lock()
         self._queue: queue.Queue[Source | None] = queue.Queue(maxsize=4 * options.threads)
         self._known: dict[str, tuple[int, str]] = {}
         self._listed: set[str] = set()
@@ -360,7 +362,7 @@ class Upload:
             if self._same(source, content, source.there, source.who.instance_id or "", connection):
                 self._count(present=1)
                 return
-            if not self._differs(source, connection):
+            if not self._differs(source):
                 return
             replaces = True
         if self.options.check_mode:
@@ -368,57 +370,89 @@ class Upload:
             return
         if content is None:
             content = source.content()
+        if replaces:
+            self._replace(source, content, source.who.instance_id or "", connection)
+            return
         answer = self._send(source, content, connection)
         status = answer.get("Status")
         if status == "Success":
-            self._count(sent=int(not replaces), replaced=int(replaces), bytes_sent=source.size)
+            self._count(sent=1, bytes_sent=source.size)
         elif status == "AlreadyStored":
             # Not listed, and there: a second file of this instance, somebody was quicker, or the listing was cut short.
             if source.listed and not source.twin:
                 self._cut_short = True
-            there = (source.size, "")
-            if self._same(source, content, there, str(answer["ID"]), connection):
+            instance = str(answer["ID"])
+            if self._same(source, content, None, instance, connection):
                 self._count(present=1)
-            elif self._differs(source, connection, str(answer["ID"])):
-                self._send(source, content, connection)
-                self._count(replaced=1, bytes_sent=source.size)
+            elif self._differs(source):
+                self._replace(source, content, instance, connection)
         else:
             with self._lock:
                 self.tally.failed.add(f"{source.name} was not stored: the archive says {status}")
 
     def _same(
-        self, source: Source, content: bytes | None, there: tuple[int, str], instance: str, connection: Connection
+        self,
+        source: Source,
+        content: bytes | None,
+        there: tuple[int, str] | None,
+        instance: str,
+        connection: Connection,
     ) -> bool:
-        """Whether the archive has the same file, as far as the user wants to know it."""
-        size, md5 = there
+        """Whether the archive has the same file, as far as the user wants to know it.
+
+        there: size and MD5 as listed; None where the instance was not listed, and the archive is asked for one of them.
+        """
         if self.options.compare == "uid":
             return True
-        if size != source.size:
+        if there is not None and there[0] != source.size:
             return False
         if self.options.compare == "size":
-            return True
-        if not md5:
-            path = route("instances", instance, "attachments", "dicom", "md5")
-            md5 = connection.send("GET", path).decode("ascii", "replace").strip()
-        return md5 == source.md5(content)
+            return there is not None or self._told("size", instance, connection) == str(source.size)
+        md5 = there[1] if there is not None else ""
+        return (md5 or self._told("md5", instance, connection)) == source.md5(content)
 
-    def _differs(self, source: Source, connection: Connection, instance: str | None = None) -> bool:
-        """Note that the archive has another file of this instance; True where it is to be replaced, and was removed."""
+    @staticmethod
+    def _told(what: str, instance: str, connection: Connection) -> str:
+        """The size or the MD5 of what the archive has."""
+        answer = connection.send("GET", route("instances", instance, "attachments", "dicom", what))
+        return answer.decode("ascii", "replace").strip()
+
+    def _differs(self, source: Source) -> bool:
+        """Note that the archive has another file of this instance; True where it is to be replaced."""
         with self._lock:
             self.tally.different.add(source.name)
-        if self.options.different != "replace":
-            return False
-        if not self.options.check_mode:
-            try:
-                connection.send("DELETE", route("instances", instance or source.who.instance_id or ""))
-            except OrthancError as error:
-                if error.status != 404:
-                    raise
-        return True
+        return self.options.different == "replace"
+
+    def _replace(self, source: Source, content: bytes | None, instance: str, connection: Connection) -> None:
+        def send() -> str:
+            return str(self._send(source, content, connection)["Status"])
+
+        def send_back(opened: Callable[[], IO[bytes]], size: int) -> str:
+            post = partial(connection.send, "POST", "/instances", opened, size)
+            return str(self._parsed(self._patiently(post, always=True))["Status"])
+
+        def is_there() -> bool:
+            return self._told("md5", instance, connection) == source.md5(content)
+
+        wrong = ""
+        try:
+            with self._replacing:
+                said = replace(connection, instance, send, send_back, is_there)
+            if said != "Success":
+                wrong = f"was not stored: {said}"
+        except LabelsError as error:
+            wrong, said = str(error), "Success"
+        if said == "Success":
+            self._count(replaced=1, bytes_sent=source.size)
+        if wrong:
+            with self._lock:
+                self.tally.failed.add(f"{source.name} {wrong}")
 
     def _send(self, source: Source, content: bytes | None, connection: Connection) -> dict[str, Any]:
         body = source.open if content is None else content
-        answer = self._patiently(lambda: connection.send("POST", "/instances", body, source.size))
+        return self._parsed(self._patiently(lambda: connection.send("POST", "/instances", body, source.size)))
+
+    def _parsed(self, answer: bytes) -> dict[str, Any]:
         try:
             parsed = json.loads(answer)
         except ValueError:
@@ -427,15 +461,22 @@ class Upload:
             raise OrthancError(f"POST {self.archive.url}/instances does not answer as Orthanc does. Is url right?")
         return parsed
 
-    def _patiently(self, act: Callable[[], Any], first: bool = False) -> Any:
-        """Try again where the archive or its database is out of reach for a moment; not at once after the start."""
+    def _patiently(self, act: Callable[[], Any], first: bool = False, always: bool = False) -> Any:
+        """Try again where the archive or its database is out of reach for a moment; not at once after the start.
+
+        always: also where the upload is about to end, because of another file.
+        """
         for pause in () if first else RETRIES:
             try:
                 return act()
             except SourceError:
                 raise
             except OrthancError as error:
-                if error.status not in (None, 502, 503, 504) or self._stopped.wait(pause):
+                if error.status not in (None, 502, 503, 504):
+                    raise
+                if always:
+                    time.sleep(pause)
+                elif self._stopped.wait(pause):
                     raise
         return act()
 

@@ -53,7 +53,14 @@ options:
   different:
     description:
       - What to do where the archive has another content under the same UIDs. V(keep) leaves it and warns. V(replace)
-        removes the archive's instance and sends the file. V(fail) leaves it and fails when everything else was sent.
+        puts the file in its place. V(fail) leaves it and fails when everything else was sent.
+      - With V(replace) the archive's instance is removed only when the archive has read the new file, and is kept until
+        that is stored. Where it is not, the old one is put back. What is kept is in a folder C(orthanc_upload-…) among
+        the temporary files (C(TMPDIR)), which stays only where putting back fails, too, or the module is killed.
+      - A series, study or patient whose only instance is replaced begins anew for the archive. Labels, metadata of
+        users and the protection of the patient are put back. What else is attached to it would be lost, so such an
+        instance is not replaced, and the module fails in the end. What the archive notes itself, such as
+        C(ReceptionDate) or C(AnonymizedFrom), is that of the new file.
     type: str
     choices: [keep, replace, fail]
     default: keep

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import zipfile
 
@@ -116,6 +117,70 @@ def run(src, *calls, check=False, **arguments):
         return run_module("orthanc_upload", {"url": played.url, "src": str(src), **arguments}, check)
 
 
+def in_order(src, *calls, **arguments):
+    with archive(*calls) as played:
+        return run_module("orthanc_upload", {"url": played.url, "src": str(src), **arguments})
+
+
+# What users gave to the resources of which an instance is the only one.
+LONELY: dict = {
+    "instances": {"labels": ["mark"], "attachments": ["4444"]},
+    "series": {"attachments": ["4301"]},
+    "studies": {"labels": ["head", "teaching"], "metadata": {"51907": "noted", "MyNote": "Ü", "Newer": "x"}},
+    "patients": {"protected": True},
+}
+
+
+def has(content, given=None, stays="series"):
+    """What is asked of an instance before it is replaced; stays: the level that has others."""
+    instance = id_of(content)
+    given = given or {}
+    ids = {"instances": instance, "series": "of-series", "studies": "of-study", "patients": "of-patient"}
+    if given:
+        stays = None
+    above = {"instances": ("ParentSeries", "series"), "series": ("ParentStudy", "studies")}
+    above["studies"] = ("ParentPatient", "patients")
+    below = {"series": ("Instances", "instances"), "studies": ("Series", "series"), "patients": ("Studies", "studies")}
+    own = {"LastUpdate": "20260101T000000", "MainDicomTagsSignature": "x"}
+    for level, one in ids.items():
+        told = given.get(level, {})
+        answer = {"ID": one, "Labels": told.get("labels", [])}
+        if level in above:
+            answer[above[level][0]] = ids[above[level][1]]
+        if level in below:
+            answer[below[level][0]] = [ids[below[level][1]]] + ["other"] * (level == stays)
+        path = f"/{level}/{one}"
+        yield call("GET", path, answer)
+        if level == stays:
+            return
+        yield call("GET", f"{path}/metadata?expand", own | told.get("metadata", {}))
+        attached = ["dicom", "dicom-until-pixel-data"] * (level == "instances") + told.get("attachments", [])
+        yield call("GET", f"{path}/attachments", attached)
+    yield call("GET", f"{path}/protected", "1" if given["patients"].get("protected") else "0")
+
+
+def removed(mine, theirs, *after):
+    """How an instance is replaced, or what comes after it was removed."""
+    path = f"/instances/{id_of(mine)}"
+    yield post(mine, "AlreadyStored")
+    yield call("GET", f"{path}/file", theirs)
+    yield call("DELETE", path, {})
+    yield from after or [post(mine)]
+
+
+def given_back(content):
+    """How new resources get what the old ones had; the archive says itself what is its own."""
+    study = "/studies/of-study"
+    yield call("PUT", f"/instances/{id_of(content)}/labels/mark")
+    yield call("PUT", f"{study}/labels/head")
+    yield call("PUT", f"{study}/labels/teaching")
+    yield call("GET", f"{study}/metadata?expand", {"LastUpdate": "20261121T000000"})
+    yield call("PUT", f"{study}/metadata/51907", body="noted")
+    yield call("PUT", f"{study}/metadata/MyNote", body="Ü")
+    yield call("PUT", f"{study}/metadata/Newer", error(403, "Forbidden"), body="x", status=403)
+    yield call("PUT", "/patients/of-patient/protected", body="1")
+
+
 @pytest.fixture
 def three(tmp_path):
     """Three instances, in folders."""
@@ -217,11 +282,31 @@ class TestCompare:
         assert failed["failed"]
         assert str(tmp_path / "a") in failed["msg"]
         checked = run(tmp_path, *calls, different="replace", check=True)
-        delete = call("DELETE", f"/instances/{id_of(mine)}", {})
-        done = run(tmp_path, *calls, delete, post(mine), different="replace")
+        done = in_order(tmp_path, *calls, *has(mine), *removed(mine, theirs), different="replace")
         for result in (checked, done):
             assert result["changed"] is True
             assert (result["upload"]["sent"], result["upload"]["replaced"]) == (0, 1)
+
+    @pytest.mark.parametrize(("text", "size", "same"), [("a", 0, True), ("a", 2, False)])
+    def test_the_size_of_what_a_listing_left_out_is_asked(self, tmp_path, text, size, same):
+        mine = instance(text=text)
+        (tmp_path / "a").write_bytes(mine)
+        told = call("GET", f"/instances/{id_of(mine)}/attachments/dicom/size", str(len(mine) + size))
+        done = run(tmp_path, find([]), post(mine, "AlreadyStored"), told, compare="size")
+        assert (done["changed"], done["upload"]["different_count"]) == (False, 0 if same else 1)
+        assert done["upload"]["present"] == (1 if same else 0)
+
+    def test_a_twin_of_another_size(self, tmp_path):
+        """Two files of one instance: the second is not the first because both have the same UIDs."""
+        contents = [instance(text="a"), instance(text="longer")]
+        for number, content in enumerate(contents):
+            (tmp_path / str(number)).write_bytes(content)
+        told = call("GET", f"/instances/{id_of(contents[0])}/attachments/dicom/size", str(len(contents[0])))
+        calls = find([]), post(contents[0]), post(contents[1], "AlreadyStored"), told
+        done = in_order(tmp_path, *calls, compare="size", threads=1)
+        assert (done["upload"]["sent"], done["upload"]["present"]) == (1, 0)
+        assert done["upload"]["different"] == [f"{tmp_path}/1"]
+        assert done["warnings"]
 
     def test_what_a_listing_left_out_is_compared_when_it_was_sent(self, tmp_path, three):
         """LimitFindInstances cuts listings short, without a word."""
@@ -256,6 +341,170 @@ class TestCompare:
         more = find([{"ID": "x"}], studies=(2,)), find(listed(second), studies=(2,), since=1), find([], (2,), since=2)
         done = run(tmp_path, *calls, *more, compare="uid")
         assert (done["changed"], done["upload"]["present"]) == (False, 2)
+
+
+class TestReplace:
+    """The archive's instance is removed only when the archive has read the new file, and put back where that fails."""
+
+    @pytest.fixture
+    def two(self, tmp_path, monkeypatch):
+        """The file, what the archive has, and where what would be lost is kept."""
+        mine, theirs = instance(text="a"), instance(text="their own")
+        (tmp_path / "src").mkdir()
+        (tmp_path / "src/a").write_bytes(mine)
+        (tmp_path / "kept").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "kept"))
+        return mine, theirs
+
+    def run(self, tmp_path, *calls, **options):
+        return in_order(tmp_path / "src", *calls, different="replace", **options)
+
+    def kept(self, tmp_path):
+        return [path for path in (tmp_path / "kept").iterdir() if path.name.startswith("orthanc_upload-")]
+
+    def test_the_last_instance_of_a_patient(self, tmp_path, two):
+        """With it go series, study and patient, and what users gave them."""
+        mine, theirs = two
+        calls = find(listed(theirs)), *has(mine, LONELY), *removed(mine, theirs), *given_back(mine)
+        done = self.run(tmp_path, *calls)
+        assert (done["changed"], done["upload"]["replaced"], done["upload"]["failed"]) == (True, 1, [])
+        assert self.kept(tmp_path) == []
+
+    @pytest.mark.parametrize("many", ["series", "studies", "patients"])
+    def test_what_has_others_stays(self, tmp_path, two, many):
+        mine, theirs = two
+        calls = find(listed(theirs)), *has(mine, stays=many), *removed(mine, theirs)
+        assert self.run(tmp_path, *calls)["upload"]["replaced"] == 1
+
+    def test_an_archive_that_overwrites(self, tmp_path, two):
+        """It removes the old one itself, and what went with it as well."""
+        mine, theirs = two
+        calls = find(listed(theirs)), *has(mine, LONELY), post(mine), *given_back(mine)
+        assert self.run(tmp_path, *calls)["upload"]["replaced"] == 1
+        assert self.kept(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        ("answer", "status", "said"),
+        [
+            (error(400, "Bad file format"), 400, "Bad file format"),
+            ("<html>", 413, "too large"),
+            ({"ID": "x", "Status": "FilteredOut"}, 200, "FilteredOut"),
+            (FULL, 507, "is full (507)"),
+        ],
+    )
+    def test_nothing_is_removed_for_a_file_that_is_refused(self, tmp_path, two, answer, status, said):
+        mine, theirs = two
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine), post(mine, answer=answer, status=status))
+        assert (done["changed"], done["upload"]["replaced"]) == (False, 0)
+        assert said in json.dumps(done)
+        assert self.kept(tmp_path) == []
+
+    @pytest.mark.parametrize(
+        ("answer", "status"), [({"ID": "x", "Status": "FilteredOut"}, 200), (FULL, 507), (error(500, "Oops"), 500)]
+    )
+    def test_what_was_there_is_put_back(self, tmp_path, two, answer, status):
+        mine, theirs = two
+        refusal = post(mine, answer=answer, status=status)
+        calls = *has(mine, LONELY), *removed(mine, theirs, refusal, post(theirs)), *given_back(mine)
+        done = self.run(tmp_path, find(listed(theirs)), *calls)
+        assert done["failed"]
+        assert (done["changed"], done["upload"]["replaced"]) == (False, 0)
+        assert self.kept(tmp_path) == []
+
+    def test_it_is_put_back_when_the_archive_is_there_again(self, tmp_path, two):
+        mine, theirs = two
+        away = error(503, "Database unavailable")
+        lost = [post(mine, answer=away, status=503)] * 3
+        back = [post(theirs, answer=away, status=503)] * 2
+        calls = *has(mine), *removed(mine, theirs, *lost, *back, post(theirs))
+        done = self.run(tmp_path, find(listed(theirs)), *calls)
+        assert "503" in done["msg"]
+        assert self.kept(tmp_path) == []
+
+    def test_it_stays_on_the_disk_where_the_archive_does_not_come_back(self, tmp_path, two):
+        mine, theirs = two
+        away = error(503, "Database unavailable")
+        lost = [post(content, answer=away, status=503) for content in (mine,) * 3 + (theirs,) * 3]
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine, LONELY), *removed(mine, theirs, *lost))
+        (folder,) = self.kept(tmp_path)
+        assert f"It is in {folder}, with the labels" in done["msg"]
+        assert f"/instances/{id_of(mine)} of the archive" in done["msg"]
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert (folder / "instance.dcm").read_bytes() == theirs
+        told = json.loads((folder / "labels.json").read_text())
+        assert [one["labels"] for one in told] == [["mark"], [], ["head", "teaching"], []]
+        assert [one["protected"] for one in told] == [False, False, False, True]
+
+    def test_an_answer_that_got_lost(self, tmp_path, two):
+        """The new file was stored, and nobody heard it; said again the archive has it already."""
+        mine, theirs = two
+        unheard = post(mine, answer=error(504, "Gateway timeout"), status=504)
+        calls = *has(mine), *removed(mine, theirs, unheard, post(mine, "AlreadyStored"), md5_of(mine))
+        done = self.run(tmp_path, find(listed(theirs)), *calls)
+        assert (done["changed"], done["upload"]["replaced"]) == (True, 1)
+
+    def test_somebody_else_was_quicker(self, tmp_path, two):
+        mine, theirs = two
+        other = md5_of(mine, says="another")
+        calls = *has(mine), *removed(mine, theirs, post(mine, "AlreadyStored"), other, post(theirs, "AlreadyStored"))
+        done = self.run(tmp_path, find(listed(theirs)), *calls)
+        assert "the archive says AlreadyStored" in done["msg"]
+        assert done["upload"]["replaced"] == 0
+
+    def test_the_copy_broke_off(self, tmp_path, two):
+        mine, theirs = two
+        half = call("GET", f"/instances/{id_of(mine)}/file", theirs, headers={"Content-Length": str(len(theirs) + 1)})
+        calls = *has(mine), post(mine, "AlreadyStored"), half
+        done = self.run(tmp_path, find(listed(theirs)), *calls, timeout=1)
+        assert done["failed"]
+        assert done["changed"] is False
+        assert self.kept(tmp_path) == []
+
+    def test_labels_that_cannot_be_put_back_are_told(self, tmp_path, two):
+        mine, theirs = two
+        path = f"/instances/{id_of(mine)}/labels/mark"
+        refusal = call("PUT", path, error(500, "Oops"), status=500)
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine, LONELY), *removed(mine, theirs), refusal)
+        (folder,) = self.kept(tmp_path)
+        assert done["failed"]
+        assert (done["changed"], done["upload"]["replaced"]) == (True, 1)
+        assert f"They are in {folder}" in done["upload"]["failed"][0]
+
+    def test_what_is_attached_is_not_lost(self, tmp_path, two):
+        mine, theirs = two
+        lonely = {**LONELY, "studies": {**LONELY["studies"], "attachments": ["report"]}}
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine, lonely))
+        assert done["failed"]
+        assert "it would lose /studies/of-study/attachments/report" in done["upload"]["failed"][0]
+
+    def test_one_at_a_time(self, tmp_path):
+        """Two that share a series must not both believe that the other one stays."""
+        mine, theirs = [[instance(number, text=text) for number in range(6)] for text in ("a", "their own")]
+        calls = [find(listed(*theirs))]
+        for number, (new, old) in enumerate(zip(mine, theirs, strict=True)):
+            (tmp_path / str(number)).write_bytes(new)
+            calls += [*has(new), *removed(new, old)]
+        with archive(*calls, unordered=True) as played:
+            arguments = {"url": played.url, "src": str(tmp_path), "different": "replace", "threads": 6}
+            done = run_module("orthanc_upload", arguments)
+        assert done["upload"]["replaced"] == 6
+        removals = [[*has(new), *removed(new, old)] for new, old in zip(mine, theirs, strict=True)]
+        paths = [path for _method, path, _body in played.seen[1:]]
+        for start in range(0, len(paths), len(removals[0])):
+            group = paths[start : start + len(removals[0])]
+            assert group in [[one.path for one in removal] for removal in removals]
+
+    def test_an_instance_that_is_gone_meanwhile(self, tmp_path, two):
+        mine, theirs = two
+        gone = call("GET", f"/instances/{id_of(mine)}", error(404, "Unknown resource"), status=404)
+        done = self.run(tmp_path, find(listed(theirs)), gone, post(mine))
+        assert done["upload"]["replaced"] == 1
+
+    def test_what_a_listing_left_out(self, tmp_path, two):
+        mine, theirs = two
+        calls = find([]), post(mine, "AlreadyStored"), md5_of(theirs), *has(mine), *removed(mine, theirs)
+        done = self.run(tmp_path, *calls)
+        assert (done["upload"]["sent"], done["upload"]["replaced"]) == (0, 1)
 
 
 class TestJunk:

@@ -169,6 +169,49 @@ class TestUpload:
         assert (done["changed"], done["upload"]["replaced"]) == (True, 1)
         assert archive.run("orthanc_upload", src=str(tmp_path))["upload"]["different_count"] == 0
 
+    def test_the_only_instance_is_replaced(self, archive, tmp_path):
+        """With it go the study and what users gave it; all of that is there afterwards."""
+        uid = write_ct(tmp_path, 1)
+        archive.run("orthanc_upload", src=str(tmp_path))
+        (found,) = archive.run("orthanc_study_info", query={"StudyInstanceUID": uid})["resources"]
+        study, patient = f"/studies/{found['id']}", f"/patients/{found['parent_patient']}"
+        archive.rest.put(f"{study}/metadata/4711", "noted")
+        archive.rest.put(f"{patient}/protected", "1")
+        if archive is NEW:
+            archive.run("orthanc_label", uid=uid, labels=["head"])
+        changed = pydicom.dcmread(tmp_path / "0.dcm")
+        changed.StudyDescription = "another"
+        changed.save_as(tmp_path / "0.dcm")
+        done = archive.run("orthanc_upload", src=str(tmp_path), different="replace")
+        assert (done["changed"], done["upload"]["replaced"], done["upload"]["failed"]) == (True, 1, [])
+        assert archive.rest.get(study)["MainDicomTags"]["StudyDescription"] == "another"
+        assert archive.rest._open("GET", f"{study}/metadata/4711") == b"noted"
+        assert archive.rest._open("GET", f"{patient}/protected") == b"1"
+        if archive is NEW:
+            assert archive.rest.get(f"{study}/labels") == ["head"]
+        assert archive.run("orthanc_upload", src=str(tmp_path))["upload"]["present"] == 1
+        archive.rest.put(f"{study}/attachments/4711", "attached")
+        changed.StudyDescription = "a third"
+        changed.save_as(tmp_path / "0.dcm")
+        kept = archive.run("orthanc_upload", src=str(tmp_path), different="replace")
+        assert f"it would lose {study}/attachments/4711" in kept["msg"]
+        assert archive.rest.get(study)["MainDicomTags"]["StudyDescription"] == "another"
+        delete(archive, uid)
+
+    def test_what_is_replaced_is_put_back(self, small, tmp_path):
+        """The disk has room for the old one only. 1.10.1 knows no MaximumStorageMode."""
+        uid = write_ct(tmp_path, 1)
+        SMALL_NEW.run("orthanc_upload", src=str(tmp_path))
+        old = (tmp_path / "0.dcm").read_bytes()
+        changed = pydicom.dcmread(tmp_path / "0.dcm")
+        changed.add_new(0x00091001, "OB", bytes(1_000_000))
+        changed.save_as(tmp_path / "0.dcm")
+        failed = SMALL_NEW.run("orthanc_upload", src=str(tmp_path), different="replace")
+        assert "is full (507)" in failed["msg"]
+        (tmp_path / "0.dcm").write_bytes(old)
+        assert SMALL_NEW.run("orthanc_upload", src=str(tmp_path))["upload"]["present"] == 1
+        delete(SMALL_NEW, uid)
+
     def test_what_the_archive_refuses(self, archive, tmp_path):
         image = synthetic_image("TRIAL").file
         (tmp_path / "cut").write_bytes(image[: image.index(b"\x28\x00")])  # all UIDs, and no image

@@ -1,0 +1,288 @@
+# Copyright (c) 2026, the lightbox.pacs maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module_utils is private to the collection: its interface may change without notice.
+
+"""Put a file in the place of an archive's instance, and lose nothing on the way.
+
+An archive takes no second file of an instance unless it is set to overwrite (OverwriteInstances), which lets everybody
+replace stored images. So the instance must be removed first. With the last instance of a series, study or patient these
+go, too, and with them labels and metadata that users gave them; an archive that overwrites does the same inside. What
+would go is kept on the disk until it is back: the file, and of the rest what the API can set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
+    LIBRARY_ERRORS,
+    Connection,
+    OrthancError,
+    reason,
+    redacted,
+    refused,
+    route,
+)
+
+# Level, field of the level below that names it, and field of its own that lists these.
+ABOVE = (
+    ("series", "ParentSeries", "Instances"),
+    ("studies", "ParentStudy", "Series"),
+    ("patients", "ParentPatient", "Studies"),
+)
+# What the archive notes itself, and cannot be told.
+OWN_METADATA = frozenset(
+    (
+        "AnonymizedFrom",
+        "CalledAET",
+        "ExpectedNumberOfInstances",
+        "HttpUsername",
+        "IndexInSeries",
+        "IsProtected",
+        "LastUpdate",
+        "MainDicomSequences",
+        "MainDicomTagsSignature",
+        "ModifiedFrom",
+        "Origin",
+        "PatientRecyclingOrder",
+        "PixelDataOffset",
+        "PixelDataVR",
+        "ReceptionDate",
+        "RemoteAET",
+        "RemoteIP",
+        "SopClassUid",
+        "TransferSyntax",
+    )
+)
+OWN_ATTACHMENTS = frozenset(("dicom", "dicom-as-json", "dicom-until-pixel-data"))
+# What plugins derive from the file, and must derive again: of OHIF (4202); of DICOMweb (4301, 4444), Web viewer (9997).
+DERIVED_METADATA = frozenset(("4202",))
+DERIVED_ATTACHMENTS = frozenset(("4301", "4444", "9997"))
+
+
+class LabelsError(OrthancError):
+    """It was replaced, but what users had given to the old one could not be given to the new one."""
+
+
+@dataclass
+class Gone:
+    """What users gave to a resource that goes away with its last instance, or to the instance."""
+
+    path: str
+    labels: list[str]
+    metadata: dict[str, str]
+    attachments: list[str]
+    protected: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.labels or self.metadata or self.protected)
+
+
+def what_goes(connection: Connection, instance: str) -> list[Gone]:
+    """What goes away with an instance; empty where the archive has it no more."""
+    path = route("instances", instance)
+    try:
+        resource = _get(connection, path)
+    except OrthancError as error:
+        if error.status == 404:
+            return []
+        raise
+    gone = [_gone(connection, path, resource)]
+    for level, parent, children in ABOVE:
+        path = route(level, resource[parent])
+        resource = _get(connection, path)
+        if len(resource[children]) > 1:
+            break
+        gone.append(_gone(connection, path, resource))
+    else:
+        gone[-1].protected = connection.send("GET", f"{path}/protected").strip() == b"1"
+    return gone
+
+
+def _gone(connection: Connection, path: str, resource: dict[str, Any]) -> Gone:
+    metadata = _get(connection, f"{path}/metadata?expand")
+    attachments = _get(connection, f"{path}/attachments")
+    return Gone(
+        path,
+        resource.get("Labels", []),
+        {name: text for name, text in metadata.items() if name not in OWN_METADATA | DERIVED_METADATA},
+        sorted(set(attachments) - OWN_ATTACHMENTS - DERIVED_ATTACHMENTS),
+    )
+
+
+def give_back(connection: Connection, gone: list[Gone]) -> None:
+    """Give new resources what the old ones had. What they have already, by a script of the archive, stays."""
+    for one in gone:
+        for label in one.labels:
+            connection.send("PUT", one.path + route("labels", label))
+        there = _get(connection, f"{one.path}/metadata?expand") if one.metadata else {}
+        for name in sorted(one.metadata.keys() - there.keys()):
+            try:
+                text = one.metadata[name].encode()
+                connection.send("PUT", one.path + route("metadata", name), text, headers={"Content-Type": "text/plain"})
+            except OrthancError as error:
+                if error.status != 403:  # the archive's own, of a release that notes more than OWN_METADATA has
+                    raise
+        if one.protected:
+            connection.send("PUT", f"{one.path}/protected", b"1", headers={"Content-Type": "text/plain"})
+
+
+class Kept:
+    """A folder, for the user's eyes only, with what would be lost. It stays until `forget`, also where this ends."""
+
+    def __init__(self, connection: Connection, gone: list[Gone]) -> None:
+        self.connection = connection
+        self.gone = gone
+        self.folder = tempfile.mkdtemp(prefix="orthanc_upload-")
+        self.file = os.path.join(self.folder, "instance.dcm")
+        if any(gone):
+            with open(os.path.join(self.folder, "labels.json"), "w", encoding="utf-8") as stream:
+                json.dump([vars(one) for one in gone], stream, indent=2)
+
+    def fetch(self) -> int:
+        """Bring the archive's file here; returns its size."""
+        with open(self.file, "wb") as stream:
+            size = fetch(self.connection, f"{self.gone[0].path}/file", stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return size
+
+    def open(self) -> IO[bytes]:
+        return open(self.file, "rb", buffering=0)
+
+    def give_back(self) -> None:
+        give_back(self.connection, self.gone)
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def replace(
+    connection: Connection,
+    instance: str,
+    send: Callable[[], str],
+    send_back: Callable[[Callable[[], IO[bytes]], int], str],
+    is_there: Callable[[], bool],
+) -> str:
+    """Replace an instance by what `send` sends; return the status that the archive gave the file in the end.
+
+    send, send_back: send the new file or an opened one of a size, and return the status. is_there: whether the archive
+    has the new file. Only one at a time: two that share a series must not both believe that the other one stays.
+
+    It is sent before anything is removed. So the archive has read all of it by then, and one that overwrites is done.
+    Raises OrthancError, with the status None where what was there could not be put back, or LabelsError.
+    """
+    gone = what_goes(connection, instance)
+    attached = [f"{one.path}/attachments/{name}" for one in gone for name in one.attachments]
+    if attached:
+        return f"it would lose {' and '.join(attached)}; save and remove what is attached there first"
+    kept = Kept(connection, gone)
+    try:
+        said = send()
+        removed = bool(gone) and said == "AlreadyStored"
+        size = kept.fetch() if removed else 0
+    except BaseException:
+        kept.forget()  # nothing has happened yet
+        raise
+    if removed:
+        said = _swap(kept, size, instance, send, send_back, is_there)
+    elif said != "Success":
+        kept.forget()
+        return f"the archive says {said}"
+    try:
+        kept.give_back()
+    except OrthancError as error:
+        raise LabelsError(
+            f"was replaced, but labels and metadata that went with the old one could not be put back ({error}) "
+            f"They are in {kept.folder}"
+        ) from None
+    kept.forget()
+    return said
+
+
+def _swap(
+    kept: Kept,
+    size: int,
+    instance: str,
+    send: Callable[[], str],
+    send_back: Callable[[Callable[[], IO[bytes]], int], str],
+    is_there: Callable[[], bool],
+) -> str:
+    """Remove the old file and send the new one; where that fails put the old one back and raise why."""
+    try:
+        try:
+            kept.connection.send("DELETE", route("instances", instance))
+        except OrthancError as error:
+            if error.status != 404:
+                raise
+        said = send()
+        # Of a POST whose answer got lost nobody knew whether it was heard.
+        if said == "AlreadyStored" and is_there():
+            said = "Success"
+        if said != "Success":
+            raise OrthancError(f"The archive says {said} of the new file.", 409, details=f"the archive says {said}")
+        return said
+    except OrthancError as error:
+        try:
+            said = send_back(kept.open, size)
+            if said not in ("Success", "AlreadyStored"):
+                raise OrthancError(f"The archive says {said} of it.")
+            kept.give_back()
+        except OrthancError as again:
+            raise OrthancError(
+                f"{kept.gone[0].path} of the archive could not be replaced ({error}) nor put back ({again}) It is in "
+                f"{kept.folder}, with the labels and metadata that went with it. Send that file, or the new one again."
+            ) from None
+        kept.forget()
+        raise
+
+
+def fetch(connection: Connection, path: str, into: IO[bytes]) -> int:
+    """GET a file of any size into a stream; returns its size. Raises OrthancError."""
+    connection.requests += 1
+    try:
+        http = connection._alive() or connection._connect()
+        http.putrequest("GET", connection._target(path), skip_accept_encoding=True)
+        for name, value in connection._headers.items():
+            http.putheader(name, value)
+        http.endheaders()
+        response = http.getresponse()
+        if response.status >= 300:
+            raise refused(connection.url, "GET", path, response.status, response.reason, response.read())
+        length = response.length
+        while block := response.read(Connection.BLOCK):
+            _write(into, block)
+        if length is None or into.tell() != length:
+            raise ConnectionResetError("it broke off")
+        if response.will_close:
+            connection.close()
+        return length
+    except LIBRARY_ERRORS as error:
+        connection.close()
+        message = f"GET {redacted(connection.url)}{path} {reason(error, connection.timeout)}"
+        raise OrthancError(message, path=path) from None
+
+
+def _write(into: IO[bytes], block: bytes) -> None:
+    try:
+        into.write(block)
+    except OSError as error:
+        raise OrthancError(
+            f"{into.name} cannot be written ({error.strerror}). It is to hold what the archive has until that is "
+            "replaced. Set TMPDIR to a folder with room."
+        ) from None
+
+
+def _get(connection: Connection, path: str) -> Any:
+    try:
+        return json.loads(connection.send("GET", path))
+    except ValueError:
+        raise OrthancError(f"GET {redacted(connection.url)}{path} does not answer as Orthanc does.") from None
