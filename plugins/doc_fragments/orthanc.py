@@ -49,3 +49,18 @@ notes:
     C(group/lightbox.pacs.orthanc).
   - Needs nothing but Python 3.9 on the host on which it runs.
 """
+
+    # For what has passwords, which an archive never shows; see module_utils/_orthanc_registry.py.
+    SECRETS = r"""
+options:
+  update_password:
+    description:
+      - When a password, key or header that you give is written, as the archive does not show what it has.
+      - V(on_change) writes it when it is another than the one written last, and when somebody else wrote in the
+        meantime. For this a salted fingerprint, made by scrypt, is kept as the property C(LightboxFingerprint).
+      - V(always) writes it in each run, which then reports a change.
+      - V(on_create) writes it with a new object, and when something else changes.
+    type: str
+    choices: [on_change, always, on_create]
+    default: on_change
+"""

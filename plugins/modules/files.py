@@ -15,13 +15,14 @@ description:
     unchanged run of a role with ten files takes a third of a second instead of six.
   - Each file is replaced in one step; a reader sees the old content or the new one.
   - Missing parent directories are made as C(root:root) with mode C(0755).
+extends_documentation_fragment:
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
   diff_mode:
-    description: Returns details on what has changed when in diff mode. The text of O(files[].secret) is left out.
     support: full
+    details: The text of O(files[].secret) is left out.
 options:
   files:
     description: The files and directories.

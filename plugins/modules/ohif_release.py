@@ -20,12 +20,12 @@ description:
   - Everything is made in a cache directory. An entry appears there only when it is complete, so the module can be
     interrupted anywhere.
   - Meant to run on the controller (C(delegate_to=localhost)), never on the server.
+extends_documentation_fragment:
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check mode and return the changed status prediction without modifying anything.
     support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check mode), when in diff mode.
     support: none
     details: A release is named after all that is in it. Another configuration is another release.
 options:

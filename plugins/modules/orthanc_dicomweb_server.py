@@ -18,13 +18,14 @@ description:
   - Needs the archive's DICOMweb plugin.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
+  - lightbox.pacs.orthanc.secrets
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
   diff_mode:
-    description: Returns details on what has changed when in diff mode. Passwords and values of headers are left out.
     support: full
+    details: Passwords and values of headers are left out.
 options:
   name:
     description: Name by which the archive calls the server. Mutually exclusive with O(servers).
@@ -106,16 +107,6 @@ options:
     description: The archive's option C(DicomWeb.Root).
     type: str
     default: /dicom-web
-  update_password:
-    description:
-      - When a password, key or header that you give is written, as the archive does not show what it has.
-      - V(on_change) writes it when it is another than the one written last, and when somebody else wrote in the
-        meantime. For this a salted fingerprint, made by scrypt, is kept as the property C(LightboxFingerprint).
-      - V(always) writes it in each run, which then reports a change.
-      - V(on_create) writes it with a new object, and when something else changes.
-    type: str
-    choices: [on_change, always, on_create]
-    default: on_change
   persistent:
     description:
       - What you know of the archive's option C(DicomWeb.ServersInDatabase). Where it is not V(true), the archive

@@ -15,13 +15,12 @@ description:
   - One HTTP request for each modality, and one more where O(modalities) is not given.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
     details: Changes nothing at all, and so echoes in check mode too.
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
     support: none
 options:
   modalities:

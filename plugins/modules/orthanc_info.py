@@ -15,14 +15,7 @@ description:
     by one.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-    details: Changes nothing at all.
-  diff_mode:
-    description: Returns details on what has changed when in diff mode.
-    support: none
+  - lightbox.pacs.attributes.info_module
 options:
   gather_subset:
     description:

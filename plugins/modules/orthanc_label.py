@@ -17,12 +17,11 @@ description:
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.orthanc_resource
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
     support: full
 options:
   level:

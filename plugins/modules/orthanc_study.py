@@ -20,13 +20,12 @@ description:
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.orthanc_resource
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
     details: Whether the archive knows O(modality) or O(peer), and whether that answers, is not tried.
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
     support: full
 options:
   state:

@@ -18,14 +18,7 @@ description:
     limit.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-    details: Never changes anything.
-  diff_mode:
-    description: Returns details on what has changed when in diff mode.
-    support: N/A
+  - lightbox.pacs.attributes.info_module
 options:
   level:
     description: What to search for.

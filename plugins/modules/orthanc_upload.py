@@ -18,13 +18,14 @@ description:
   - Files are read in pieces. The memory needed (less than 100 MB) depends neither on how many files there are nor on
     their size.
   - A run that was interrupted may be started again; it sends what is missing.
+extends_documentation_fragment:
+  - lightbox.pacs.orthanc
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: What the archive would refuse is not known then.
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
     details: Of each study how many of the instances given are in the archive.
 options:
@@ -82,7 +83,6 @@ options:
         There are only numbers in it, and C(state), which is V(running), V(done) or V(failed).
       - Ansible itself shows nothing before a module ends. See the examples.
     type: path
-extends_documentation_fragment: [lightbox.pacs.orthanc]
 notes:
   - Every minute a line with numbers goes to the system's log.
   - An archive that is short of threads (C(HttpThreadsCount)) or that has another client's idle connections may be

@@ -19,12 +19,11 @@ description:
   - Attributes and values are checked before anything is written.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
+  - lightbox.pacs.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
     support: full
     details: Shows the patient's data. Set C(diff=false) on the task where nobody may see it.
 options:

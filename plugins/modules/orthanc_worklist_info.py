@@ -17,14 +17,7 @@ description:
     the folder that the older one serves, which the host has on which the module runs.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
-attributes:
-  check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying the target.
-    support: full
-    details: Never changes anything.
-  diff_mode:
-    description: Returns details on what has changed when in diff mode.
-    support: N/A
+  - lightbox.pacs.attributes.info_module
 options:
   name:
     description: Only the entry that is called so.
