@@ -187,9 +187,15 @@ def replace(
     kept = Kept(connection, gone)
     try:
         said = send()
-        removed = bool(gone) and said == "AlreadyStored"
+    except OrthancError as error:
+        if any(gone) and (error.status or 500) >= 500:
+            _give_back_unheard(kept, error)
+        kept.forget()
+        raise
+    removed = bool(gone) and said == "AlreadyStored"
+    try:
         size = kept.fetch() if removed else 0
-    except BaseException:
+    except OrthancError:
         kept.forget()  # nothing has happened yet
         raise
     if removed:
@@ -206,6 +212,18 @@ def replace(
         ) from None
     kept.forget()
     return said
+
+
+def _give_back_unheard(kept: Kept, error: OrthancError) -> None:
+    """Nobody knows whether an archive that overwrites has done so before its answer got lost."""
+    try:
+        kept.give_back()
+    except OrthancError:
+        told = (
+            f"{error} Should the archive have taken the new file all the same, labels and metadata that went with the "
+            f"old one are in {kept.folder}."
+        )
+        raise OrthancError(told, error.status, details=told) from None
 
 
 def _swap(

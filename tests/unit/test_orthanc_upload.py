@@ -443,6 +443,21 @@ class TestReplace:
         done = self.run(tmp_path, find(listed(theirs)), *calls)
         assert (done["changed"], done["upload"]["replaced"]) == (True, 1)
 
+    @pytest.mark.parametrize(("status", "times"), [(504, 3), (500, 1)])
+    def test_an_archive_that_overwrites_and_is_not_heard(self, tmp_path, two, status, times):
+        """It may have removed the old one, and what went with it."""
+        mine, theirs = two
+        unheard = [post(mine, answer=error(status, "Oops"), status=status)] * times
+        calls = find(listed(theirs)), *has(mine, LONELY), *unheard
+        done = self.run(tmp_path, *calls, *given_back(mine))
+        assert "Oops" in done["msg"]
+        assert self.kept(tmp_path) == []
+        label = call("PUT", f"/instances/{id_of(mine)}/labels/mark", error(503, "Away"), status=503)
+        done = self.run(tmp_path, *calls, label)
+        (folder,) = self.kept(tmp_path)
+        assert f"are in {folder}" in done["msg"]
+        assert "head" in (folder / "labels.json").read_text()
+
     def test_somebody_else_was_quicker(self, tmp_path, two):
         mine, theirs = two
         other = md5_of(mine, says="another")
