@@ -30,10 +30,11 @@ from lab_archive import (
 
 testinfra_hosts = [address("database")]
 MIGRATE = ["ansible-playbook", "playbooks/migrate_to_postgresql.yml", "-i", str(INVENTORY), "-vv"]
-# Where runs are killed: when the name of this task appears, and so many seconds later.
+# Where runs are killed: when the name of this task appears, which is when it has ended, and so many seconds later.
+# What the server was told by then it does, the next task perhaps included: the last of these is two tasks before the copy.
 CUTS = [
-    ("Let the archive's plugin make its tables", 0.8),
-    ("move | Stop the archive]", 0.0),
+    ("Write the configuration for an archive on the empty database", 0.8),
+    ("move | Stop the archive beside]", 0.0),
 ]
 CUTS_AFTER_THE_COPY = [
     ("Put the old index aside", 0.0),

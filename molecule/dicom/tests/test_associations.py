@@ -320,12 +320,14 @@ def test_get_with_pynetdicom():
 # -- What is refused
 
 
-def test_a_wrong_called_title_is_refused():
-    refused = dcmtk("echoscu", "-aet", "SCANNER", "-aec", "ORTHANC", *AT)
+@pytest.mark.parametrize("title", ["ORTHANC", "ANY-SCP"])
+def test_a_wrong_called_title_is_refused(title):
+    refused = dcmtk("echoscu", "-aet", "SCANNER", "-aec", title, *AT)
     assert refused.returncode != 0
     assert re.search("Called AE Title Not Recogni[sz]ed", refused.stderr, re.IGNORECASE)
-    with associated("SCANNER", [build_context(Verification)], called="ANY-SCP") as association:
-        assert association.is_rejected
+    with associated("SCANNER", [build_context(Verification)], called=title) as association:
+        # No more: pynetdicom calls it aborted when the connection closes before it has read why.
+        assert not association.is_established
 
 
 @pytest.mark.parametrize("title", ["NOBODY", "SCANNER1", "ANY-SCU", "STORESCU", ARCHIVE])
