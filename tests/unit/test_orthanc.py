@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import urllib.parse
 from typing import Any
 
 import pytest
 import yaml
+from ansible.template import trust_as_template
 
+from tests.unit.conftest import PROJECT, role_file
 from tests.unit.rendering import Role
+from tests.unit.test_roles import tasks_in
 
 USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
 ROLE = Role(
@@ -69,6 +74,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_container_address": "172.30.255.248"}, "orthanc_container_address is '172.30.255.248'"),
     ({"orthanc_container_address": "172.30.255.254"}, "leaves 2 to 5"),
     ({"orthanc_container_address": "172.30.256.250"}, "Set it to an IPv4 address"),
+    (
+        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.16.0.0/12 tun0"]}},
+        "its network 172.30.255.248/29 shares addresses with 172.16.0.0/12 (tun0)",
+    ),
+    (
+        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.251 eth1"]}},
+        "shares addresses with 172.30.255.251 (eth1), which the server has. Set orthanc_container_address",
+    ),
     ({"orthanc_container_address": "archive.example.org"}, "Set it to an IPv4 address"),
     ({"orthanc_http_port": 65536}, "orthanc_http_port is 65536"),
     ({"orthanc_dicom_port": -1}, "orthanc_dicom_port is -1"),
@@ -333,3 +346,93 @@ def test_a_new_container_is_made_when_anything_that_it_reads_changed():
     # What an archive that runs can be told needs no new container.
     assert label(orthanc_modalities=[CT1], orthanc_peers=[PEER], orthanc_dicomweb_servers=[PEER]) == labels[0]
     assert label(orthanc_accepted_transfer_syntaxes=["1.2.840.10008.1.2*"]) == labels[3]
+
+
+def test_numbers_may_come_as_text():
+    """As from `-e orthanc_http_port=8042`: the check of the arguments turns text into numbers for itself only."""
+    options = role_file("orthanc", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    numbers = {name: str(option["default"]) for name, option in options.items() if option["type"] == "int"}
+    assert "orthanc_http_port" in numbers
+    assert ROLE.findings(**numbers) == []
+    assert configuration(**numbers) == configuration()
+    assert ROLE.render("compose.yml", **numbers) == ROLE.render("compose.yml")
+    probe = {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}
+    assert "Set orthanc_http_port to a free port" in ROLE.findings(**numbers, __orthanc_probe=probe)[0]
+
+
+def task(file: str, name: str) -> dict[str, Any]:
+    found = [one for one in tasks_in(PROJECT / "roles/orthanc/tasks" / file) if one.get("name") == name]
+    assert len(found) == 1
+    return found[0]
+
+
+WRITERS = [
+    ("configure.yml", "configure | Write the configuration", "configuration"),
+    ("move.yml", "move | Write the configuration for an archive on the empty database", "moving"),
+]
+
+
+@pytest.mark.parametrize(("file", "name", "directory"), WRITERS)
+def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory):
+    """Also for the archive that makes the tables before a migration: without one of them it would not start."""
+    writer = task(file, name)
+    data = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": __file__}
+    answers = CLIENT | {"orthanc_database": data, "orthanc_object_storage": {"bucket": "b", "region": "r"}}
+    variables = {key: trust_as_template(value) for key, value in writer.get("vars", {}).items()}
+    expression = writer["lightbox.pacs.files"]["files"].removeprefix("{{ ").removesuffix(" }}")
+    files = {
+        one["path"].removeprefix(f"/opt/lightbox/orthanc/{directory}/"): one
+        for one in ROLE.value(expression, **answers, **variables)
+        if one["path"].startswith(f"/opt/lightbox/orthanc/{directory}/")
+    }
+    told = json.dumps([one.get("content", one.get("secret")) for one in files.values()])
+    named = {urllib.parse.unquote(path) for path in re.findall(r"(?:/|%2F)etc(?:/|%2F)orthanc(?:/|%2F)[a-z.-]+", told)}
+    assert len(named) == 4
+    assert {path.removeprefix("/etc/orthanc/") for path in named} <= set(files)
+    assert {"orthanc.json", "users.json", "database.json", "bucket.json"} <= set(files)
+    assert all(one["state"] == "file" for one in files.values() if "state" in one)
+    assert {name for name, one in files.items() if "secret" in one} == {
+        *("users.json", "database.json", "bucket.json", "calling.key")
+    }
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ([], []),
+        (["network lightbox-orthanc-172-30-255-248-29"], []),
+        (["network lightbox-orthanc-172-30-1-0-29"], ["lightbox-orthanc-172-30-1-0-29"]),
+        (["left"], ["left"]),
+    ],
+)
+def test_what_a_run_that_was_cut_off_left_is_seen(lines, found):
+    probe = {"stdout_lines": ["free 50000000000", "owner ", *lines]}
+    assert ROLE.value("__orthanc_left_over", __orthanc_probe=probe) == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "now", "refused", "surplus"),
+    [
+        (["2", "2.4.*"], ["2", "2.4.50", "2.4.51"], [], []),
+        (["2*"], ["2", "2.1"], [], []),
+        (["2", "2.9"], ["2"], ["2.9"], []),
+        (["2", "2.4.*"], [], ["2", "2.4.*"], []),
+        (["2"], ["2", "2.1"], [], ["2.1"]),
+        (["2.1"], ["2x1"], ["2.1"], ["2x1"]),
+    ],
+)
+def test_the_archives_answer_is_compared_with_the_transfer_syntaxes_asked_for(asked, now, refused, surplus):
+    answers = {"orthanc_accepted_transfer_syntaxes": asked, "__orthanc_syntaxes_told": {"json": now}}
+    assert ROLE.value("__orthanc_syntaxes_refused", **answers) == refused
+    assert ROLE.value("__orthanc_syntaxes_surplus", **answers) == surplus
+
+
+def test_the_guard_stands_before_the_first_change():
+    order = [one["name"] for one in tasks_in(PROJECT / "roles/orthanc/tasks/main.yml")]
+    assert order.index("Compare a new image with the index") < order.index("Configure the archive")
+
+
+def test_routes_elsewhere_are_no_collision():
+    for route in ("default eth0", "0.0.0.0/1 tun0", "128.0.0.0/1 tun0", "172.17.0.0/16 docker0", "172.30.255.240/29 x"):
+        probe = {"stdout_lines": ["free 50000000000", "owner ", f"route {route}"]}
+        assert ROLE.findings(__orthanc_probe=probe) == []

@@ -7,8 +7,8 @@ live   The process answers HTTP at all. Stays true while the database is away: r
 ready  The archive can serve and take images: it lets its user in, reaches its index, listens for DICOM and can write
        its storage.
 
-known  Says which peers and DICOMweb servers the archive knows: one line for each, `peer NAME` or `server NAME`,
-       after the line `running`.
+known  Says which peers and DICOMweb servers the archive knows, and which transfer syntaxes it takes: one line for
+       each, `peer NAME`, `server NAME` or `syntax UID`, after the line `running`.
 
 Exit code 0 when true, else 1 with one line that says what is wrong.
 """
@@ -58,6 +58,11 @@ def known(settings: dict) -> None:
             if answer.status != 200:
                 raise RuntimeError(f"{path} answers {answer.status}")
             lines += [f"{word} {name}" for name in names]
+        connection.request("GET", "/tools/accepted-transfer-syntaxes", headers=login())
+        answer = connection.getresponse()
+        syntaxes = json.load(answer)
+        if answer.status == 200:
+            lines += [f"syntax {uid}" for uid in syntaxes]
         print("\n".join(lines))
     finally:
         connection.close()
