@@ -126,7 +126,7 @@ def test_the_archives_own_address_is_let_in(role):
     assert [rule[3] for rule in rules] == ["172.16.0.0/12", "192.168.0.0/16", "10.9.0.2/32"]
 
 
-SHOWN = {
+SHOWN: dict[str, Any] = {
     "certificate": {
         "names": ["a.example.org", "192.0.2.9"],
         "issuer": "commonName=A CA",

@@ -31,7 +31,7 @@ from lab_archive import (
 testinfra_hosts = [address("database")]
 MIGRATE = ["ansible-playbook", "playbooks/migrate_to_postgresql.yml", "-i", str(INVENTORY), "-vv"]
 # Where runs are killed: when the name of this task appears, which is when it has ended, and so many seconds later.
-# What the server was told by then it does, the next task perhaps included: the last of these is two tasks before the copy.
+# What the server was told by then it does, perhaps the next task, too: the last of these is two tasks before the copy.
 CUTS = [
     ("Write the configuration for an archive on the empty database", 0.8),
     ("move | Stop the archive beside]", 0.0),
