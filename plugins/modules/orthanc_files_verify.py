@@ -14,6 +14,9 @@ description:
   - Then lets the archive read each file from its storage and compute the MD5 anew. That takes as long as reading all
     images.
   - Instances that came later are not looked at. It changes nothing.
+  - An archive that deletes an instance removes its file, too. So an instance that is gone with its file was deleted
+    (or replaced by another one, under another file), which O(deleted) judges. One that is gone while its file is still
+    in the storage is lost, and always fails; so does one whose file is missing or differs.
 extends_documentation_fragment: lightbox.pacs.orthanc
 attributes:
   check_mode:
@@ -35,6 +38,14 @@ options:
     description: How many instances are asked for at the same time.
     type: int
     default: 4
+  deleted:
+    description:
+      - What to do when instances are gone with their files. V(fail) right after the index was copied, when nobody can
+        have deleted any; V(report) later.
+      - With images in a bucket instead of beside the index their files are not looked for.
+    type: str
+    choices: [fail, report]
+    default: fail
 seealso:
   - module: lightbox.pacs.orthanc_index_copy
 """
@@ -50,10 +61,21 @@ EXAMPLES = r"""
 
 RETURN = r"""
 instances:
-  description: How many instances were compared, all of them equal.
+  description: How many instances were compared. Without those in RV(deleted_count) all of them are equal.
   returned: success
   type: int
   sample: 1000
+deleted_count:
+  description: How many instances were deleted or replaced since, their files with them.
+  returned: always
+  type: int
+  sample: 0
+deleted:
+  description: Up to 20 of them, each with what became of it.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 wrong:
   description: Up to 20 instances that differ or are missing, each with what is wrong.
   returned: failure
@@ -62,6 +84,8 @@ wrong:
   sample: []
 """
 
+import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -79,15 +103,16 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
 class Work:
     """The instances of the old index, shared out to threads."""
 
-    def __init__(self, params: dict[str, Any], rows: Iterator[tuple[str, str]]) -> None:
+    def __init__(self, params: dict[str, Any], rows: Iterator[tuple[str, str, str]]) -> None:
         self.params, self.rows = params, rows
         self.archive = Orthanc(params)
         self.lock = threading.Lock()
         self.checked = 0
         self.wrong: list[str] = []
+        self.deleted: list[str] = []
         self.broken: OrthancError | None = None
 
-    def next(self) -> tuple[str, str] | None:
+    def next(self) -> tuple[str, str, str] | None:
         with self.lock:
             return None if self.broken else next(self.rows, None)
 
@@ -95,33 +120,59 @@ class Work:
         connection = self.archive.connection()
         try:
             while row := self.next():
-                name, expected = row
-                wrong = self.compare(connection, name, expected)
+                name, expected, file = row
+                wrong, deleted = self.compare(connection, name, expected, file)
                 with self.lock:
                     self.checked += 1
                     if wrong:
                         self.wrong.append(f"{name} {wrong}")
+                    if deleted:
+                        self.deleted.append(f"{name} {deleted}")
         except OrthancError as error:
             with self.lock:
                 self.broken = error
         finally:
             connection.close()
 
-    def compare(self, connection: Any, name: str, expected: str) -> str:
-        """What is wrong with one instance; "" where nothing is."""
+    def has_file(self, file: str) -> bool:
+        """Whether a file of the old index is in the storage, at its place or set aside."""
+        storage = os.path.dirname(self.params["index"])
+        places = (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file))
+        return any(os.path.exists(os.path.join(storage, place)) for place in places)
+
+    @staticmethod
+    def find(connection: Any, path: str) -> Any:
+        """The answer, parsed; None where there is no such thing."""
+        try:
+            return json.loads(connection.send("GET", path))
+        except OrthancError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def compare(self, connection: Any, name: str, expected: str, file: str) -> tuple[str, str]:
+        """What is wrong with one instance, and how it was deleted; "" where it is not so."""
         path = route("instances", name, "attachments", "dicom")
+        deleted = ""
         try:
             found = connection.send("GET", path + "/md5").decode().strip()
             if found != expected:
-                return f"has the MD5 {found} in the archive, and {expected} in the old index"
+                now = self.find(connection, path + "/info") or {}
+                if now.get("Uuid", file) == file or self.has_file(file):
+                    return f"has the MD5 {found} in the archive, and {expected} in the old index", ""
+                deleted = "was replaced by another file"
             if self.params["files"]:
                 connection.send("POST", path + "/verify-md5")
         except OrthancError as error:
+            if error.status not in (404, 500):
+                raise
             # 404: not in the index; of verify-md5: the file's content is another. 500: the file cannot be read.
-            if error.status in (404, 500):
-                return "is missing, or its file is not what it was"
-            raise
-        return ""
+            if error.status == 404 and self.find(connection, route("instances", name)) is None:
+                if self.has_file(file):
+                    return f"is missing in the archive, which still has its file {file}", ""
+                return "", "is not in the archive any more, and neither is its file"
+            return "is missing, or its file is not what it was", ""
+        return "", deleted
 
 
 def main() -> None:
@@ -131,6 +182,7 @@ def main() -> None:
             "index": {"type": "path", "required": True},
             "files": {"type": "bool", "default": True},
             "threads": {"type": "int", "default": 4},
+            "deleted": {"type": "str", "choices": ["fail", "report"], "default": "fail"},
         },
         supports_check_mode=True,
     )
@@ -138,7 +190,7 @@ def main() -> None:
         # immutable: no file is made beside it. One connection for all threads: `next` is called under a lock.
         index = sqlite3.connect(f"file:{module.params['index']}?mode=ro&immutable=1", uri=True, check_same_thread=False)
         rows = index.execute(
-            "SELECT r.publicId, a.uncompressedMD5 FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId "
+            "SELECT r.publicId, a.uncompressedMD5, a.uuid FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId "
             "WHERE r.resourceType = 4 AND a.fileType = 1"
         )
         work = Work(module.params, rows)
@@ -152,14 +204,20 @@ def main() -> None:
             raise work.broken
     except (OrthancError, sqlite3.Error) as error:
         module.fail_json(msg=f"orthanc_files_verify: {error}")
-    if work.wrong:
+    told = {
+        "instances": work.checked,
+        "deleted_count": len(work.deleted),
+        "deleted": sorted(work.deleted)[:20],
+    }
+    wrong = sorted(work.wrong) + (sorted(work.deleted) if module.params["deleted"] == "fail" else [])
+    if wrong:
         module.fail_json(
-            msg=f"orthanc_files_verify: {len(work.wrong)} of {work.checked} instances are not what they were. "
+            msg=f"orthanc_files_verify: {len(wrong)} of {work.checked} instances are not what they were. "
             "The old index is kept.",
-            instances=work.checked,
-            wrong=sorted(work.wrong)[:20],
+            wrong=wrong[:20],
+            **told,
         )
-    module.exit_json(changed=False, instances=work.checked)
+    module.exit_json(changed=False, **told)
 
 
 if __name__ == "__main__":

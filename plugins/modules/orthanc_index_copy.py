@@ -18,7 +18,7 @@ description:
   - Before the transaction ends every row is read back from PostgreSQL and compared with what SQLite has (count
     and sum of hashes for each table), and the counts and sizes with those of SQLite's own tables.
   - The SQLite index is only read. Where the archive was killed, SQLite first completes the file from its log, as the
-    archive would.
+    archive would; in check mode it completes a copy, which is removed again.
 requirements:
   - psycopg2 on the server (Debian's python3-psycopg2)
 attributes:
@@ -114,9 +114,12 @@ seconds:
   sample: 12.5
 """
 
+import contextlib
 import hashlib
 import os
+import shutil
 import sqlite3
+import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -240,9 +243,24 @@ def fingerprint(path: str) -> str:
     return total.hexdigest()
 
 
+def has_log(path: str) -> bool:
+    return os.path.exists(path + "-wal") and os.path.getsize(path + "-wal") > 0
+
+
+@contextlib.contextmanager
+def copied(path: str, directory: str) -> Iterator[str]:
+    """A copy of the index, for check mode, which must not complete the real one from its log."""
+    with tempfile.TemporaryDirectory(dir=directory) as place:
+        copy = os.path.join(place, "index")
+        for end in ("", "-wal"):
+            if os.path.exists(path + end):
+                shutil.copy(path + end, copy + end)
+        yield copy
+
+
 def open_index(path: str) -> sqlite3.Connection:
     """The index, completed from its log where the archive was killed, and never written otherwise."""
-    if os.path.exists(path + "-wal") and os.path.getsize(path + "-wal") > 0:
+    if has_log(path):
         owner = os.stat(path)
         with_log = sqlite3.connect(path, isolation_level=None, timeout=5)
         with_log.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -520,6 +538,13 @@ class Copy:
 
 def copy(module: AnsibleModule, connection: Any) -> dict[str, Any]:
     path = module.params["index"]
+    if module.check_mode and has_log(path):
+        with copied(path, module.tmpdir) as whole:
+            return copy_index(module, connection, whole)
+    return copy_index(module, connection, path)
+
+
+def copy_index(module: AnsibleModule, connection: Any, path: str) -> dict[str, Any]:
     begun = time.monotonic()
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))

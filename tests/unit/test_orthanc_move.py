@@ -6,6 +6,7 @@ import importlib.util
 import sqlite3
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.lightbox.pacs.plugins.modules import orthanc_index_copy as index_copy
@@ -23,12 +24,12 @@ def index(tmp_path: Path) -> Path:
     made.executescript(
         "CREATE TABLE GlobalProperties(property INTEGER PRIMARY KEY, value TEXT);"
         "CREATE TABLE Resources(internalId INTEGER PRIMARY KEY, resourceType INTEGER, publicId TEXT, parentId INTEGER);"
-        "CREATE TABLE AttachedFiles(id INTEGER, fileType INTEGER, uncompressedMD5 TEXT);"
+        "CREATE TABLE AttachedFiles(id INTEGER, fileType INTEGER, uncompressedMD5 TEXT, uuid TEXT);"
     )
     for number, (name, md5) in enumerate(MD5.items()):
         made.execute("INSERT INTO Resources VALUES (?, 4, ?, NULL)", (number, name))
-        made.execute("INSERT INTO AttachedFiles VALUES (?, 1, ?)", (number, md5))
-        made.execute("INSERT INTO AttachedFiles VALUES (?, 3, 'of another file')", (number,))
+        made.execute("INSERT INTO AttachedFiles VALUES (?, 1, ?, ?)", (number, md5, name * 2))
+        made.execute("INSERT INTO AttachedFiles VALUES (?, 3, 'of another file', 'x')", (number,))
     made.commit()
     made.close()
     return file
@@ -61,15 +62,25 @@ def test_every_instance_is_compared_and_read(index, check, files):
 @pytest.mark.parametrize(
     ("calls", "word"),
     [
-        ([call("GET", "/instances/bbbb/attachments/dicom/md5", "2" * 32)], "has the MD5 2222"),
         (
-            [call("GET", "/instances/bbbb/attachments/dicom/md5", error(404, "Unknown resource"), status=404)],
+            [
+                call("GET", "/instances/bbbb/attachments/dicom/md5", "2" * 32),
+                call("GET", "/instances/bbbb/attachments/dicom/info", {"Uuid": "bbbbbbbb"}),
+            ],
+            "has the MD5 2222",
+        ),
+        (
+            [
+                call("GET", "/instances/bbbb/attachments/dicom/md5", error(404, "Unknown resource"), status=404),
+                call("GET", "/instances/bbbb", {"ID": "bbbb"}),
+            ],
             "is missing",
         ),
         (
             [
                 call("GET", "/instances/bbbb/attachments/dicom/md5", MD5["bbbb"]),
                 call("POST", "/instances/bbbb/attachments/dicom/verify-md5", error(404, ""), status=404),
+                call("GET", "/instances/bbbb", {"ID": "bbbb"}),
             ],
             "its file is not what it was",
         ),
@@ -82,6 +93,44 @@ def test_an_instance_that_differs_is_named(index, calls, word):
     assert "old index is kept" in done["msg"]
     assert done["wrong"][0].startswith("bbbb ")
     assert word in done["wrong"][0]
+
+
+GONE = [
+    call("GET", "/instances/bbbb/attachments/dicom/md5", error(404, "Unknown resource"), status=404),
+    call("GET", "/instances/bbbb", error(404, "Unknown resource"), status=404),
+]
+REPLACED = [
+    call("GET", "/instances/bbbb/attachments/dicom/md5", "2" * 32),
+    call("GET", "/instances/bbbb/attachments/dicom/info", {"Uuid": "cccccccc"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("calls", "read", "word"),
+    [
+        (GONE, [], "is not in the archive any more, and neither is its file"),
+        (REPLACED, [call("POST", "/instances/bbbb/attachments/dicom/verify-md5", {})], "was replaced by another file"),
+    ],
+)
+def test_an_instance_that_was_deleted_is_told_from_one_that_is_lost(index, calls, read, word):
+    first = compared("aaaa", MD5["aaaa"])
+    done = verify(index, *first, *calls, *read, deleted="report")
+    assert (done["changed"], done["instances"], done["deleted_count"]) == (False, 2, 1)
+    assert done["deleted"] == [f"bbbb {word}"]
+    # In the run that made the copy nobody can have deleted it.
+    done = verify(index, *first, *calls, *read)
+    assert done["failed"] is True
+    assert done["wrong"] == [f"bbbb {word}"]
+    # Its file is there, at its place or set aside: the archive did not delete it.
+    for place in ("bb/bb", "leftovers"):
+        file = index.parent / place / "bbbbbbbb"
+        file.parent.mkdir(parents=True)
+        file.touch()
+        done = verify(index, *first, *calls, deleted="report")
+        assert done["failed"] is True
+        assert done["deleted"] == []
+        assert done["wrong"][0].startswith("bbbb ")
+        file.unlink()
 
 
 def test_an_archive_that_stops_answering_is_no_image_that_differs(index):
@@ -149,6 +198,33 @@ def test_an_index_of_a_killed_archive_is_completed(index):
     opened = index_copy.open_index(str(copy))
     assert opened.execute("SELECT count(*) FROM Resources").fetchone() == (3,)
     killed.close()
+
+
+def test_check_mode_completes_a_copy_only(index, tmp_path, monkeypatch):
+    killed = sqlite3.connect(index)
+    killed.execute("PRAGMA journal_mode=WAL")
+    killed.execute("PRAGMA wal_autocheckpoint=0")
+    killed.execute("INSERT INTO Resources VALUES (9, 4, 'cccc', NULL)")
+    killed.commit()
+    left = tmp_path / "killed"
+    left.mkdir()
+    for end in ("", "-wal"):
+        (left / f"index{end}").write_bytes(Path(f"{index}{end}").read_bytes())
+    killed.close()
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in left.iterdir()}
+    monkeypatch.setattr(
+        index_copy,
+        "copy_index",
+        lambda _module, _connection, path: (
+            index_copy.open_index(path).execute("SELECT count(*) FROM Resources").fetchone()
+        ),
+    )
+    module = SimpleNamespace(check_mode=True, tmpdir=str(tmp_path), params={"index": str(left / "index")})
+    assert index_copy.copy(module, None) == (3,)
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in left.iterdir()} == before
+    module.check_mode = False
+    assert index_copy.copy(module, None) == (3,)
+    assert not index_copy.has_log(str(left / "index"))
 
 
 @pytest.fixture(scope="module")
