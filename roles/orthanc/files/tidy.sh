@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # CONTAINER DIRECTORY FILE NETWORK: removes the first three, which a migration or a load that was cut off leaves, and the networks of
 # the archive's project other than NETWORK. Prints a line for each. A network that a container is in stays.
 container=$1 directory=$2 file=$3 network=$4
