@@ -228,6 +228,9 @@ def test_the_archive_on_its_old_index_may_take_images_in_between(host, before):
     # Whoever gives up for today starts it again; what arrives then is brought over, too.
     run = play("-e", "postgresql_provider=none")
     assert run.returncode == 0, run.stdout[-3000:]
+    # What the runs that were killed left is gone: the archive beside, and its configuration with the passwords.
+    assert on_server(host, "docker ps --all --quiet --filter name=lightbox-orthanc-moving") == ""
+    assert on_server(host, "ls -d /opt/lightbox/orthanc/moving 2>/dev/null || true") == ""
     web = session()
     wait_until_ready(web)
     assert upload(web, instance(new_uid(), new_uid(), 1)[1])["Status"] == "Success"
@@ -273,6 +276,26 @@ def test_new_images_follow_the_old_ones(before):
     assert web.delete(f"{ARCHIVE}/studies/{one}", timeout=30).status_code == 200
     gone = before["studies"][one]["about"]["Series"]
     assert web.get(f"{ARCHIVE}/statistics", timeout=30).json()["CountSeries"] == len(before["series"]) + 1 - len(gone)
+
+
+def test_images_that_were_deleted_since_are_told_from_lost_ones(host, before):
+    """Again, after a study was deleted: that is said, and is no failure. A lost row of the index is one."""
+    left = set(session().get(f"{ARCHIVE}/instances", timeout=30).json()) & set(before["instances"])
+    run = run_playbook(*MIGRATE[1:])
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert f"{len(left)} images are in the archive with the MD5 that they had" in run.stdout
+    assert f"{len(before['instances']) - len(left)} images of the old index were deleted or replaced" in run.stdout
+    # An image that leaves the index while its file stays: as after the restore of an older backup.
+    one = sorted(left)[0]
+    row = f"FROM resources WHERE publicid = '{one}'"
+    sql(host, f"UPDATE resources SET publicid = 'hidden' WHERE publicid = '{one}'", "orthanc")
+    try:
+        assert sql(host, f"SELECT count(*) {row}", "orthanc") == ["0"]
+        run = run_playbook(*MIGRATE[1:])
+        assert run.returncode == 2
+        assert f"{one} is missing in the archive, which still has its file" in " ".join(run.stdout.split())
+    finally:
+        sql(host, f"UPDATE resources SET publicid = '{one}' WHERE publicid = 'hidden'", "orthanc")
 
 
 def test_the_old_index_is_kept_whole_until_it_is_told_to_go(host, tmp_path):
