@@ -34,8 +34,13 @@ def revision(host, number: int) -> None:
     sql(host, f"UPDATE globalproperties SET value = '{number}' WHERE property = 4", "orthanc")
 
 
+def files(host) -> str:
+    """What the archive would start with the next time."""
+    return on_server(host, "cd /opt/lightbox/orthanc && find . -type f | sort | xargs sha256sum")
+
+
 def test_a_step_back_is_refused_and_the_archive_runs_on(host, other):
-    before = container(host)
+    before, written = container(host), files(host)
     revision(host, 10)  # as a newer plugin leaves it
     try:
         run = play(other)
@@ -44,6 +49,7 @@ def test_a_step_back_is_refused_and_the_archive_runs_on(host, other):
         assert "revision 10 while it knows 1" in run.stdout
         assert "docs/database.md" in run.stdout
         assert container(host)["Id"] == before["Id"]
+        assert files(host) == written, "refused before anything was written"
         confirmed = play(other, orthanc_upgrade_confirmed=other)
         assert confirmed.returncode == 2, "nobody can confirm a step back"
     finally:
