@@ -140,6 +140,16 @@ def test_health_check_needs_the_right_password(host):
     assert host.file(users).content_string == before
 
 
+@pytest.mark.parametrize(
+    ("protocol", "wanted"), [("tls1_3", "TLS_AES_128_GCM_SHA256"), ("tls1_2", "ECDHE-ECDSA-AES128-GCM-SHA256")]
+)
+@pytest.mark.parametrize("port", [443, 11112])
+def test_images_travel_under_the_cheapest_strong_cipher(host, port, protocol, wanted):
+    # openssl names AES-256 first; it is the server's order that counts.
+    said = host.run(f"openssl s_client -connect 127.0.0.1:{port} -{protocol} </dev/null")
+    assert f"Cipher is {wanted}" in said.stdout, said.stdout[-500:]
+
+
 def test_viewer_has_one_release_that_is_current(host):
     current = host.check_output("readlink -f /opt/lightbox/ohif/current")
     assert current.startswith("/opt/lightbox/ohif/releases/")
