@@ -17,6 +17,9 @@ description:
   - An archive that deletes an instance removes its file, too. So an instance that is gone with its file was deleted
     (or replaced by another one, under another file), which O(deleted) judges. One that is gone while its file is still
     in the storage is lost, and always fails; so does one whose file is missing or differs.
+  - Files are looked for beside the index. Where no file can be (no folder of a storage is there, as with all images in
+    a bucket), or where the server cannot look, an instance that is gone always fails.
+  - It fails when the old index cannot be read to its end.
 extends_documentation_fragment: lightbox.pacs.orthanc
 attributes:
   check_mode:
@@ -42,7 +45,7 @@ options:
     description:
       - What to do when instances are gone with their files. V(fail) right after the index was copied, when nobody can
         have deleted any; V(report) later.
-      - With images in a bucket instead of beside the index their files are not looked for.
+      - Files in a bucket are not looked for. V(fail) where some images are in one.
     type: str
     choices: [fail, report]
     default: fail
@@ -67,25 +70,27 @@ instances:
   sample: 1000
 deleted_count:
   description: How many instances were deleted or replaced since, their files with them.
-  returned: always
+  returned: when every instance was compared
   type: int
   sample: 0
 deleted:
   description: Up to 20 of them, each with what became of it.
-  returned: always
+  returned: when every instance was compared
   type: list
   elements: str
   sample: []
 wrong:
   description: Up to 20 instances that differ or are missing, each with what is wrong.
-  returned: failure
+  returned: when every instance was compared, and some are not what they were
   type: list
   elements: str
   sample: []
 """
 
+import contextlib
 import json
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -99,6 +104,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     route,
 )
 
+INSTANCES = "FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId WHERE r.resourceType = 4 AND a.fileType = 1"
+
 
 class Work:
     """The instances of the old index, shared out to threads."""
@@ -110,35 +117,44 @@ class Work:
         self.checked = 0
         self.wrong: list[str] = []
         self.deleted: list[str] = []
-        self.broken: OrthancError | None = None
+        self.broken: Exception | None = None
+        self.storage = os.path.dirname(os.path.abspath(params["index"]))
+        with os.scandir(self.storage) as found:
+            self.has_storage = any(re.fullmatch("[0-9a-f]{2}", one.name) and one.is_dir() for one in found)
 
     def next(self) -> tuple[str, str, str] | None:
         with self.lock:
             return None if self.broken else next(self.rows, None)
 
     def run(self) -> None:
-        connection = self.archive.connection()
         try:
-            while row := self.next():
-                name, expected, file = row
-                wrong, deleted = self.compare(connection, name, expected, file)
-                with self.lock:
-                    self.checked += 1
-                    if wrong:
-                        self.wrong.append(f"{name} {wrong}")
-                    if deleted:
-                        self.deleted.append(f"{name} {deleted}")
-        except OrthancError as error:
+            with contextlib.closing(self.archive.connection()) as connection:
+                while row := self.next():
+                    name, expected, file = row
+                    wrong, deleted = self.compare(connection, name, expected, file)
+                    with self.lock:
+                        self.checked += 1
+                        if wrong:
+                            self.wrong.append(f"{name} {wrong}")
+                        if deleted:
+                            self.deleted.append(f"{name} {deleted}")
+        except Exception as error:  # whatever ends a thread must end the comparison: the others would look complete
             with self.lock:
-                self.broken = error
-        finally:
-            connection.close()
+                self.broken = self.broken or error
 
-    def has_file(self, file: str) -> bool:
-        """Whether a file of the old index is in the storage, at its place or set aside."""
-        storage = os.path.dirname(self.params["index"])
-        places = (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file))
-        return any(os.path.exists(os.path.join(storage, place)) for place in places)
+    def not_deleted(self, file: str) -> str:
+        """Why an instance that is gone was not deleted with its file: the file is there, or nobody can know; or ""."""
+        if not self.has_storage:
+            return f"has no storage beside the old index, in which its file {file} could be looked for"
+        for place in (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file)):
+            try:
+                os.stat(os.path.join(self.storage, place))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                return f"has the file {file}, at which the server cannot look: {error.strerror}"
+            return f"still has its file {file}"
+        return ""
 
     @staticmethod
     def find(connection: Any, path: str) -> Any:
@@ -158,7 +174,7 @@ class Work:
             found = connection.send("GET", path + "/md5").decode().strip()
             if found != expected:
                 now = self.find(connection, path + "/info") or {}
-                if now.get("Uuid", file) == file or self.has_file(file):
+                if now.get("Uuid", file) == file or self.not_deleted(file):
                     return f"has the MD5 {found} in the archive, and {expected} in the old index", ""
                 deleted = "was replaced by another file"
             if self.params["files"]:
@@ -168,8 +184,8 @@ class Work:
                 raise
             # 404: not in the index; of verify-md5: the file's content is another. 500: the file cannot be read.
             if error.status == 404 and self.find(connection, route("instances", name)) is None:
-                if self.has_file(file):
-                    return f"is missing in the archive, which still has its file {file}", ""
+                if kept := self.not_deleted(file):
+                    return f"is missing in the archive, which {kept}", ""
                 return "", "is not in the archive any more, and neither is its file"
             return "is missing, or its file is not what it was", ""
         return "", deleted
@@ -189,10 +205,8 @@ def main() -> None:
     try:
         # immutable: no file is made beside it. One connection for all threads: `next` is called under a lock.
         index = sqlite3.connect(f"file:{module.params['index']}?mode=ro&immutable=1", uri=True, check_same_thread=False)
-        rows = index.execute(
-            "SELECT r.publicId, a.uncompressedMD5, a.uuid FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId "
-            "WHERE r.resourceType = 4 AND a.fileType = 1"
-        )
+        expected = index.execute(f"SELECT count(*) {INSTANCES}").fetchone()[0]
+        rows = index.execute(f"SELECT r.publicId, a.uncompressedMD5, a.uuid {INSTANCES}")
         work = Work(module.params, rows)
         work.archive.get("/changes", {"last": ""})  # one clear message where the archive does not answer
         threads = [threading.Thread(target=work.run) for _unused in range(max(1, module.params["threads"]))]
@@ -202,8 +216,16 @@ def main() -> None:
             thread.join()
         if work.broken:
             raise work.broken
-    except (OrthancError, sqlite3.Error) as error:
-        module.fail_json(msg=f"orthanc_files_verify: {error}")
+        if work.checked != expected:
+            raise sqlite3.DatabaseError(f"it has {expected} instances, and {work.checked} could be read")
+    except sqlite3.Error as error:
+        module.fail_json(
+            msg=f"orthanc_files_verify: the old index {module.params['index']} cannot be read to its end: {error}. "
+            "Nobody knows whether the archive has every image. The old index is kept."
+        )
+    except Exception as error:
+        said = str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}"
+        module.fail_json(msg=f"orthanc_files_verify: {said}")
     told = {
         "instances": work.checked,
         "deleted_count": len(work.deleted),

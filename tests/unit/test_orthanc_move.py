@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import os
 import sqlite3
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.lightbox.pacs.plugins.modules import orthanc_files_verify
 from ansible_collections.lightbox.pacs.plugins.modules import orthanc_index_copy as index_copy
 
 from tests.unit.conftest import PROJECT
@@ -114,6 +117,7 @@ REPLACED = [
 )
 def test_an_instance_that_was_deleted_is_told_from_one_that_is_lost(index, calls, read, word):
     first = compared("aaaa", MD5["aaaa"])
+    (index.parent / "aa").mkdir()
     done = verify(index, *first, *calls, *read, deleted="report")
     assert (done["changed"], done["instances"], done["deleted_count"]) == (False, 2, 1)
     assert done["deleted"] == [f"bbbb {word}"]
@@ -131,6 +135,92 @@ def test_an_instance_that_was_deleted_is_told_from_one_that_is_lost(index, calls
         assert done["deleted"] == []
         assert done["wrong"][0].startswith("bbbb ")
         file.unlink()
+
+
+@pytest.mark.parametrize("calls", [GONE, REPLACED])
+def test_without_a_storage_nobody_knows_what_was_deleted(index, calls):
+    """All images in a bucket, or an index that lies elsewhere."""
+    (index.parent / "leftovers").mkdir()
+    done = verify(index, *compared("aaaa", MD5["aaaa"]), *calls, deleted="report")
+    assert done["failed"] is True
+    assert done["deleted_count"] == 0
+    assert done["wrong"][0].startswith("bbbb ")
+
+
+def test_a_file_at_which_the_server_cannot_look_is_not_gone(index, monkeypatch):
+    (index.parent / "aa").mkdir()
+    stat = os.stat
+
+    def broken(path, *arguments, **more):
+        if str(path).endswith("bb/bb/bbbbbbbb"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return stat(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "stat", broken)
+    done = verify(index, *compared("aaaa", MD5["aaaa"]), *GONE, deleted="report")
+    assert done["failed"] is True
+    assert done["deleted_count"] == 0
+    assert "bbbbbbbb, at which the server cannot look: Input/output error" in done["wrong"][0]
+
+
+@pytest.fixture
+def damaged(index):
+    """An index of 5000 instances, of whose table ten pages were overwritten after the first thousand rows."""
+    made = sqlite3.connect(index)
+    made.execute("CREATE INDEX ResourceOfFile ON AttachedFiles(id, fileType)")
+    for number in range(2, 5000):
+        made.execute("INSERT INTO Resources VALUES (?, 4, ?, NULL)", (number, f"{number:044}"))
+        made.execute("INSERT INTO AttachedFiles VALUES (?, 1, ?, ?)", (number, "2" * 32, f"{number:036}"))
+    made.commit()
+    size = made.execute("PRAGMA page_size").fetchone()[0]
+    made.close()
+    content = bytearray(index.read_bytes())
+    # Where the identifiers of attachments stand is in AttachedFiles: the count is taken from other pages.
+    pages = [start for start in range(0, len(content), size) if b"2" * 32 in content[start : start + size]]
+    for start in pages[len(pages) // 5 :][:10]:
+        content[start : start + size] = b"\xee" * size
+    index.write_bytes(content)
+    return index
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_an_index_that_cannot_be_read_to_its_end_is_no_comparison(damaged, threads, monkeypatch):
+    reader = sqlite3.connect(f"file:{damaged}?mode=ro&immutable=1", uri=True)
+    query = f"SELECT {{}} {orthanc_files_verify.INSTANCES}"
+    assert reader.execute(query.format("count(*)")).fetchone() == (5000,)
+    with pytest.raises(sqlite3.DatabaseError):
+        reader.execute(query.format("a.uuid, a.uncompressedMD5")).fetchall()
+    reader.close()
+    asked = []
+
+    def equal(self, connection, name, expected, file):
+        asked.append(name)
+        return "", ""
+
+    monkeypatch.setattr(orthanc_files_verify.Work, "compare", equal)
+    done = verify(damaged, threads=threads)
+    assert done["failed"] is True
+    assert "cannot be read to its end: " in done["msg"]
+    assert "malformed" in done["msg"]
+    assert "old index is kept" in done["msg"]
+    assert 0 < len(asked) < 5000
+
+
+def test_fewer_instances_than_the_index_has_are_no_comparison(index, monkeypatch):
+    monkeypatch.setattr(orthanc_files_verify.Work, "next", lambda self: None)
+    done = verify(index)
+    assert done["failed"] is True
+    assert "it has 2 instances, and 0 could be read" in done["msg"]
+
+
+def test_whatever_ends_a_thread_ends_the_comparison(index, monkeypatch):
+    def odd(*_unused):
+        raise RuntimeError("never thought of")
+
+    monkeypatch.setattr(orthanc_files_verify.Work, "compare", odd)
+    done = verify(index)
+    assert done["failed"] is True
+    assert "RuntimeError: never thought of" in done["msg"]
 
 
 def test_an_archive_that_stops_answering_is_no_image_that_differs(index):
