@@ -143,6 +143,15 @@ class Archive:
         return "403"
 
 
+def this_host() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def synthetic() -> SyntheticImage:
+    """A new study that a later run knows as one to delete."""
+    return synthetic_image(f"{PREFIX}{this_host()}-{int(time.time())}-{secrets.token_hex(4)}")
+
+
 class Traces:
     """Every synthetic study of this run and how it goes away again.
 
@@ -152,11 +161,11 @@ class Traces:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.host = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+        self.host = this_host()
         self.images: list[SyntheticImage] = []
 
     def image(self) -> SyntheticImage:
-        made = synthetic_image(f"{PREFIX}{self.host}-{int(time.time())}-{secrets.token_hex(4)}")
+        made = synthetic()
         self.images.append(made)
         return made
 

@@ -466,12 +466,16 @@ def to_api(tags: Tags) -> Tags:
 # Searching
 
 
+MOMENTS = {"DA": ("20261121", r"\d{8}"), "TM": ("1430", r"\d\d(\d\d(\d\d(\.\d{1,6})?)?)?")}
+"""By VR an example of what stands in an entry, and its form; a query may have a range of it."""
+
+
 class Query:
     """What entries must be: an attribute's keyword, and the value it must have.
 
     As in a search for studies: `*` stands for any characters, `?` for one, dates and times may be ranges, a list means
-    any of its values, and an empty value matches everything. Attributes of scheduled steps are given without their
-    sequence; all that are given must be those of one and the same step. Raises WorklistError.
+    any of its values. Attributes of scheduled steps are given without their sequence; all that are given must be those
+    of one and the same step. Raises WorklistError.
     """
 
     def __init__(self, query: Mapping[str, Any], case_sensitive: bool) -> None:
@@ -487,8 +491,8 @@ class Query:
                 wrong.append(f"query.{keyword} is no text. Put it in quotes")
                 continue
             texts = ["" if one is None else str(one).strip() for one in values]
-            if all(texts):
-                self.wanted[keyword] = texts
+            wrong += [found for found in (_unusable(keyword, text) for text in texts or [""]) if found]
+            self.wanted[keyword] = texts
         if wrong:
             raise WorklistError("; ".join(wrong))
 
@@ -511,6 +515,18 @@ class Query:
             return bool(value) and value[: len(first)] >= first and (not last or value[: len(last)] <= last)
         pattern = "".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in wanted)
         return re.fullmatch(pattern, value, self.flags) is not None
+
+
+def _unusable(keyword: str, text: str) -> str:
+    """What is wrong with a value; empty where nothing is."""
+    if not text:
+        return f"query.{keyword} is empty, and would find everything. Leave it out for that, or set it to a value"
+    example, form = MOMENTS.get(DICTIONARY[keyword][2], ("", ""))
+    if not form or re.fullmatch(rf"[\d.*?]*[*?][\d.*?]*|{form}|{form}-|-{form}|{form}-{form}", text):
+        return ""
+    return (
+        f"query.{keyword} is '{text}'. Set it to a value such as {example}, or a range such as {example}-{example}"
+    )
 
 
 def _unknown(keyword: str) -> str:

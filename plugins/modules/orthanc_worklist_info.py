@@ -26,7 +26,7 @@ options:
     description:
       - DICOM attributes by keyword, and what each must be.
       - C(*) stands for any characters, C(?) for one; dates and times may be ranges, such as C(20260101-20261231); a
-        list means any of its values.
+        list means any of its values. An empty value is refused.
       - Attributes of the scheduled steps, such as C(Modality), C(ScheduledStationAETitle) and
         C(ScheduledProcedureStepStartDate), are given without their sequence. One step must have all that are given.
     type: dict

@@ -140,6 +140,13 @@ options:
             skipped.
         type: bool
         required: true
+  image_file:
+    description:
+      - File on the server into which a synthetic image is written, for whoever wants to try more with it, readable for
+        its owner alone. It is a study of its own, which the next run deletes where it was left in the archive. Empty
+        writes none.
+    type: path
+    default: ""
   timeout:
     description: Seconds that one request may take.
     type: int
@@ -220,6 +227,19 @@ remedies:
   type: list
   elements: str
   sample: ["archive, no scripts - POST /tools/execute-script answers 200. Set ExecuteLuaEnabled to false."]
+image:
+  description: The image in O(image_file); null where there is none, as in check mode.
+  returned: always
+  type: dict
+  contains:
+    study_uid:
+      description: Its Study Instance UID.
+      type: str
+      sample: 2.25.329800735698586629295641978511506172918
+    patient_id:
+      description: Its Patient ID.
+      type: str
+      sample: LIGHTBOX-VERIFY-2a97516c-1795247856-2388d857
 summary:
   description: The result in one line.
   returned: always
@@ -232,12 +252,13 @@ version:
   sample: 1.12.7
 """
 
+import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, synthetic
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_gateway
 
 OUTSIDE_PROBE = {
@@ -267,6 +288,7 @@ ARGUMENTS = {
     "certificate_days": {"type": "int", "default": 14},
     "closed_ports": {"type": "list", "elements": "int", "default": []},
     "outside_probe": {"type": "dict", "options": OUTSIDE_PROBE},
+    "image_file": {"type": "path", "default": ""},
     "timeout": {"type": "int", "default": 10},
 }
 
@@ -283,8 +305,17 @@ def settings_of(module: AnsibleModule) -> Settings:
     options = dict(module.params)
     for path in ("viewer_path", "archive_path"):
         options[path] = options[path].rstrip("/") + "/"
+    del options["image_file"]
     options["dicomweb_root"] = options["dicomweb_root"].rstrip("/")
     return Settings(writes=not module.check_mode, temporary=module.tmpdir, run=run, **options)
+
+
+def write_image(path: str) -> dict[str, str]:
+    """Writes a new synthetic image, and tells what it is."""
+    image = synthetic()
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(image.file)
+    return {"study_uid": image.study_uid, "patient_id": image.patient_id}
 
 
 def main() -> None:
@@ -301,6 +332,7 @@ def main() -> None:
     check_gateway(settings, checks)
     version = check_images(settings, checks)
     check_ports(settings, checks)
+    image = write_image(module.params["image_file"]) if module.params["image_file"] and settings.writes else None
 
     count = {state: sum(result["state"] == state for result in checks.results) for state in ("ok", "failed", "skipped")}
     module.exit_json(
@@ -313,6 +345,7 @@ def main() -> None:
         + ", ".join(f"{number} {state}" for state, number in count.items())
         + (f", Orthanc {version}" if version else ""),
         version=version,
+        image=image,
     )
 
 

@@ -11,7 +11,7 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 loader.ready()
 # What roles yield for the wiring, besides what they are told.
 OUTPUTS = {
-    "orthanc": {"orthanc_container_http", "orthanc_container_dicom"},
+    "orthanc": {"orthanc_container_http", "orthanc_container_dicom", "orthanc_changed"},
     "postgresql": {"postgresql_connection"},
 }
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())

@@ -75,8 +75,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_container_address": "172.30.255.254"}, "leaves 2 to 5"),
     ({"orthanc_container_address": "172.30.256.250"}, "Set it to an IPv4 address"),
     (
-        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.16.0.0/12 tun0"]}},
-        "its network 172.30.255.248/29 shares addresses with 172.16.0.0/12 (tun0)",
+        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.0.0/16 tun0 "]}},
+        "its network 172.30.255.248/29 shares addresses with 172.30.0.0/16 (tun0)",
+    ),
+    (
+        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.0/24 eth1 far"]}},
+        "shares addresses with 172.30.255.0/24 (eth1)",
     ),
     (
         {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.251 eth1"]}},
@@ -432,7 +436,25 @@ def test_the_guard_stands_before_the_first_change():
     assert order.index("Compare a new image with the index") < order.index("Configure the archive")
 
 
-def test_routes_elsewhere_are_no_collision():
-    for route in ("default eth0", "0.0.0.0/1 tun0", "128.0.0.0/1 tun0", "172.17.0.0/16 docker0", "172.30.255.240/29 x"):
-        probe = {"stdout_lines": ["free 50000000000", "owner ", f"route {route}"]}
-        assert ROLE.findings(__orthanc_probe=probe) == []
+@pytest.mark.parametrize(
+    "routes",
+    [
+        ["default eth0 far"],
+        ["0.0.0.0/1 tun0 ", "128.0.0.0/1 tun0 "],
+        ["172.17.0.0/16 docker0 "],
+        ["172.30.255.240/29 x "],
+        # A hospital's or a tunnel's summary routes.
+        ["10.0.0.0/8 eth1 far", "172.16.0.0/12 eth1 far", "192.168.0.0/16 eth1 far", "172.16.0.0/12 wg0 "],
+        # Docker is stopped: it does not tell whose bridge this is.
+        ["172.30.255.248/29 br-0123456789ab "],
+    ],
+    ids=lambda routes: routes[0],
+)
+def test_routes_that_are_no_collision(routes):
+    probe = {"stdout_lines": ["free 50000000000", "owner ", *(f"route {route}" for route in routes)]}
+    assert ROLE.findings(__orthanc_probe=probe) == []
+
+
+def test_a_network_that_stands_is_not_asked_about():
+    lines = ["free 50000000000", "owner ", "network lightbox-orthanc-172-30-255-248-29", "route 172.30.255.0/24 eth1 "]
+    assert ROLE.findings(__orthanc_probe={"stdout_lines": lines}) == []

@@ -107,7 +107,8 @@ def test_an_api_is_not_told_the_folder(folder):
         ({"PatientID": "P"}, []),
         ({"PatientName": "müller*"}, ["one", "three"]),
         ({"PatientName": "doe^j[1]"}, ["two"]),
-        ({"PatientName": ""}, ["one", "three", "two"]),
+        ({"PatientName": "*"}, ["one", "three", "two"]),
+        ({"ScheduledProcedureStepStartDate": "2027*"}, ["three"]),
         ({"OtherPatientIDs": "b"}, ["one", "three", "two"]),
         ({"Modality": "CT"}, ["one", "three"]),
         ({"Modality": "MR", "ScheduledStationAETitle": "MR*"}, ["three", "two"]),
@@ -186,6 +187,14 @@ def test_a_file_says_its_characters(folder):
         ({"ScheduledProcedureStepSequence": [{"Modality": "CT"}]}, "Give the attributes in its steps without it"),
         ({"PatientID": {"a": 1}}, "query.PatientID is no text"),
         ({"PatientID": [True]}, "query.PatientID is no text"),
+        # Of a variable that was not set: what is found may be removed next.
+        ({"PatientID": ""}, "query.PatientID is empty, and would find everything"),
+        ({"PatientID": None}, "query.PatientID is empty"),
+        ({"PatientID": ["1", ""]}, "query.PatientID is empty"),
+        ({"PatientID": []}, "query.PatientID is empty"),
+        ({"ScheduledProcedureStepStartDate": "2026-12-24"}, "is '2026-12-24'. Set it to a value such as 20261121, or"),
+        ({"ScheduledProcedureStepStartDate": "20261224-tomorrow"}, "Set it to a value such as 20261121"),
+        ({AT: "9:30"}, "is '9:30'. Set it to a value such as 1430"),
     ],
 )
 def test_wrong_queries_are_refused_before_anything_is_asked(query, said):

@@ -910,6 +910,21 @@ def test_an_interrupted_run_deletes_what_it_stored(lab: Lab, monkeypatch: pytest
     assert lab.studies == {}
 
 
+def test_an_image_to_try_more_with(lab: Lab) -> None:
+    path = lab.directory / "image.dcm"
+    assert run(lab, image_file=str(path), check_mode=True)["image"] is None
+    assert not path.exists()
+    assert run(lab)["image"] is None
+    told = run(lab, image_file=str(path))["image"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    image = pydicom.dcmread(path)
+    assert told == {"study_uid": image.StudyInstanceUID, "patient_id": image.PatientID}
+    # Left in the archive, it goes with the next run.
+    lab.store(path.read_bytes())
+    assert failed(run(lab)) == {}
+    assert lab.studies == {}
+
+
 def test_two_runs_do_not_delete_each_others_studies(lab: Lab) -> None:
     with _verify_images.alone(1):
         shortfalls = failed(run(lab, timeout=1))

@@ -193,10 +193,27 @@ def test_server_killed_and_started_returns_by_itself(host, web):
         web.delete(f"{PACS}/studies/{orthanc_id}", timeout=30)
 
 
-def test_everything_is_proved_after_the_faults():
+def test_everything_is_proved_after_the_faults(host, web):
     run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
     assert run.returncode == 0, run.stdout[-3000:]
     assert " 0 failed" in run.stdout
+    assert "on a synthetic study: brought in, labelled, found and removed" in run.stdout
+    assert "changed=0" in run.stdout.rsplit("PLAY RECAP", 1)[1]
+    left = {"Level": "Study", "Query": {"PatientID": "LIGHTBOX-VERIFY-*"}}
+    assert web.post(f"{PACS}/tools/find", json=left, timeout=30).json() == []
+    assert not host.file("/run/lightbox-verify.dcm").exists
+
+
+def test_verify_fails_when_the_modules_cannot_do_their_work(tmp_path):
+    report = tmp_path / "report.json"
+    answers = {"verify_archive_url": "http://127.0.0.1:8041", "verify_report": str(report)}
+    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole", "-e", json.dumps(answers))
+    assert run.returncode == 2
+    assert "modules | Bring the study in - " in run.stdout
+    assert "modules | Remove it - " in run.stdout
+    told = json.loads(report.read_text())
+    assert told["passed"] is False
+    assert [one["state"] for one in told["checks"] if one["group"] == "modules"] == ["failed"]
 
 
 def test_verify_fails_when_something_is_broken(host):
