@@ -6,11 +6,13 @@ import errno
 import importlib.util
 import os
 import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import orthanc_files_verify
 from ansible_collections.lightbox.pacs.plugins.modules import orthanc_index_copy as index_copy
 
@@ -350,3 +352,56 @@ def test_an_image_that_does_not_start_is_said(schema, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["schema.py", "image", "/bin/false", "/nowhere"])
     with pytest.raises(RuntimeError, match="does not start"):
         schema.main()
+
+
+def put_aside(storage: Path, refused: str = "") -> subprocess.CompletedProcess[str]:
+    """The script of the task, with a command that fails."""
+    tasks = yaml.safe_load((PROJECT / "roles/orthanc/tasks/move.yml").read_text())
+    block = next(task for task in tasks if task["name"] == "move | Bring the index over")["block"]
+    task = next(task for task in block if task["name"] == "move | Put the old index aside")
+    script = task["ansible.builtin.command"]["argv"][2]
+    before = f"{refused}() {{ return 1; }}\n" if refused else ""
+    return subprocess.run(["sh", "-euc", before + script, "move", str(storage), "note"], check=False, text=True)
+
+
+def test_the_old_index_is_put_aside_in_one_step(tmp_path):
+    for name in ("index", "index-wal", "index-shm", "index.before-postgresql.compared"):
+        (tmp_path / name).touch()
+    assert put_aside(tmp_path).returncode == 0
+    # The note of an earlier comparison was about another copy.
+    assert {path.name for path in tmp_path.iterdir()} == {"index.before-postgresql", ".index-in-postgresql"}
+
+
+@pytest.mark.parametrize("refused", ["chmod", "mv"])
+def test_no_note_stays_beside_an_index_that_could_not_be_put_aside(tmp_path, refused):
+    (tmp_path / "index").touch()
+    assert put_aside(tmp_path, refused).returncode != 0
+    assert {path.name for path in tmp_path.iterdir()} == {"index"}
+
+
+def test_a_network_of_a_stopped_container_stays(tmp_path):
+    said = tmp_path / "said"
+    docker = tmp_path / "docker"
+    docker.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        "'network ls'*) printf 'now\\nunused\\nof-stopped\\n' ;;\n"
+        "'ps -aq --filter network=of-stopped') echo 0123456789ab ;;\n"
+        "'network rm '*) echo $3 ;;\n"
+        "'container inspect '*) exit 1 ;;\n"
+        "esac\n"
+        f'echo "$*" >>{said}\n'
+    )
+    docker.chmod(0o755)
+    left = tmp_path / "left"
+    left.mkdir()
+    script = (PROJECT / "roles/orthanc/files/tidy.sh").read_text()
+    run = subprocess.run(
+        ["sh", "-c", script, "tidy", "moving", str(left), str(tmp_path / "none"), "now"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.splitlines() == ["unused", str(left)]
+    assert [line for line in said.read_text().splitlines() if "network rm" in line] == ["network rm unused"]

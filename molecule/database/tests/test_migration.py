@@ -279,12 +279,22 @@ def test_new_images_follow_the_old_ones(before):
 
 
 def test_images_that_were_deleted_since_are_told_from_lost_ones(host, before):
-    """Again, after a study was deleted: that is said, and is no failure. A lost row of the index is one."""
+    """Again, after a study was deleted: said, and no failure when a comparison passed before. A lost row is one."""
     left = set(session().get(f"{ARCHIVE}/instances", timeout=30).json()) & set(before["instances"])
     run = run_playbook(*MIGRATE[1:])
     assert run.returncode == 0, run.stdout[-3000:]
     assert f"{len(left)} images are in the archive with the MD5 that they had" in run.stdout
     assert f"{len(before['instances']) - len(left)} images of the old index were deleted or replaced" in run.stdout
+    # Without the old index nobody could tell which they were: it does not go in the run that says so.
+    run = run_playbook(*MIGRATE[1:], "-e", "pacs_remove_old_index=true")
+    assert run.returncode == 2
+    assert "-e pacs_deleted_on_purpose=true" in " ".join(run.stdout.split())
+    assert indexes(host) == ["index.before-postgresql"]
+    # A run that was killed before it compared anything: they may be lost.
+    on_server(host, f"rm {STORAGE}/index.before-postgresql.compared")
+    run = run_playbook(*MIGRATE[1:])
+    assert run.returncode == 2
+    assert "No comparison has passed since the index was copied" in " ".join(run.stdout.split())
     # An image that leaves the index while its file stays: as after the restore of an older backup.
     one = sorted(left)[0]
     row = f"FROM resources WHERE publicid = '{one}'"
