@@ -40,7 +40,12 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     SourceError,
     route,
 )
-from ansible_collections.lightbox.pacs.plugins.module_utils._upload_replace import LabelsError, replace
+from ansible_collections.lightbox.pacs.plugins.module_utils._upload_replace import (
+    UNHEARD,
+    LabelsError,
+    NotPutBack,
+    replace,
+)
 
 MEGABYTE = 1_000_000
 IN_MEMORY = MEGABYTE  # a file up to this size is read at once, larger ones in blocks
@@ -119,6 +124,7 @@ class Tally:
     junk: Names = field(default_factory=Names)
     different: Names = field(default_factory=Names)
     failed: Names = field(default_factory=Names)
+    kept: list[str] = field(default_factory=list)  # what is in a folder and not in the archive; all of it is told
     studies: dict[str, list[int]] = field(default_factory=dict)  # UID: of the files that are there before, after
 
 
@@ -165,6 +171,8 @@ class Upload:
                     break
         except OrthancError as error:
             self._stop(error)
+        except Exception as error:  # what is being replaced must come to its end
+            self._stop(OrthancError(f"Looking for files failed unexpectedly: {type(error).__name__}: {error}."))
         for _thread in threads:
             self._put(None)
         for thread in threads:
@@ -342,6 +350,11 @@ class Upload:
             except SourceError as error:
                 with self._lock:
                     self.tally.failed.add(f"{source.name} {error}")
+            except NotPutBack as error:
+                text = f"{source.name}: {error}"
+                with self._lock:
+                    self.tally.kept.append(text)
+                self._stop(OrthancError(text))
             except OrthancError as error:
                 self._failed(source, error)
             except Exception as error:
@@ -431,17 +444,16 @@ class Upload:
             post = partial(connection.send, "POST", "/instances", opened, size)
             return str(self._parsed(self._patiently(post, always=True))["Status"])
 
-        def is_there() -> bool:
-            return self._told("md5", instance, connection) == source.md5(content)
-
         wrong = ""
         try:
             with self._replacing:
-                said = replace(connection, instance, send, send_back, is_there)
+                said = replace(connection, instance, send, send_back, partial(source.md5, content))
             if said != "Success":
                 wrong = f"was not stored: {said}"
         except LabelsError as error:
             wrong, said = str(error), "Success"
+            with self._lock:
+                self.tally.kept.append(f"{source.name} {wrong}.")
         if said == "Success":
             self._count(replaced=1, bytes_sent=source.size)
         if wrong:
@@ -472,7 +484,7 @@ class Upload:
             except SourceError:
                 raise
             except OrthancError as error:
-                if error.status not in (None, 502, 503, 504):
+                if error.status not in UNHEARD:
                     raise
                 if always:
                     time.sleep(pause)
@@ -587,7 +599,13 @@ def readable(name: str) -> str:
 
 
 def _opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
-    return lambda: archive.open(info)
+    def read() -> IO[bytes]:
+        try:
+            return archive.open(info)
+        except Exception as error:  # a damaged zip shows itself in many ways
+            raise SourceError(f"cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+    return read
 
 
 def _reader(path: str, size: int) -> Callable[[], IO[bytes]]:

@@ -14,6 +14,7 @@ would go is kept on the disk until it is back: the file, and of the rest what th
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     LIBRARY_ERRORS,
     Connection,
     OrthancError,
+    SourceError,
     reason,
     redacted,
     refused,
@@ -63,6 +65,7 @@ OWN_METADATA = frozenset(
     )
 )
 OWN_ATTACHMENTS = frozenset(("dicom", "dicom-as-json", "dicom-until-pixel-data"))
+UNHEARD = (None, 502, 503, 504)  # nobody knows whether the archive has heard what it was told, or will yet
 # What plugins derive from the file, and must derive again: of OHIF (4202); of DICOMweb (4301, 4444), Web viewer (9997).
 DERIVED_METADATA = frozenset(("4202",))
 DERIVED_ATTACHMENTS = frozenset(("4301", "4444", "9997"))
@@ -70,6 +73,10 @@ DERIVED_ATTACHMENTS = frozenset(("4301", "4444", "9997"))
 
 class LabelsError(OrthancError):
     """It was replaced, but what users had given to the old one could not be given to the new one."""
+
+
+class NotPutBack(OrthancError):
+    """What the archive had is not there, or may not stay there; says in which folder it is."""
 
 
 @dataclass
@@ -141,19 +148,45 @@ class Kept:
     def __init__(self, connection: Connection, gone: list[Gone]) -> None:
         self.connection = connection
         self.gone = gone
-        self.folder = tempfile.mkdtemp(prefix="orthanc_upload-")
+        self.size = 0
+        self.md5 = ""
+        # Not /tmp, which is memory in many places: what is there is lost when the machine stops.
+        place = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108
+        try:
+            self.folder = tempfile.mkdtemp(prefix="orthanc_upload-", dir=place if os.path.isdir(place) else None)
+        except OSError as error:
+            raise _no_room(place, error) from None
         self.file = os.path.join(self.folder, "instance.dcm")
         if any(gone):
-            with open(os.path.join(self.folder, "labels.json"), "w", encoding="utf-8") as stream:
-                json.dump([vars(one) for one in gone], stream, indent=2)
+            self._write("labels.json", json.dumps([vars(one) for one in gone], indent=2).encode())
 
-    def fetch(self) -> int:
-        """Bring the archive's file here; returns its size."""
-        with open(self.file, "wb") as stream:
-            size = fetch(self.connection, f"{self.gone[0].path}/file", stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        return size
+    def fetch(self) -> None:
+        """Bring the archive's file here."""
+        self._write("instance.dcm", None)
+
+    def _write(self, name: str, content: bytes | None) -> None:
+        """Write a file that stays, also where the machine stops then; where that fails nothing stays."""
+        path = os.path.join(self.folder, name)
+        try:
+            with open(path, "wb") as stream:
+                if content is None:
+                    self.size, self.md5 = fetch(self.connection, f"{self.gone[0].path}/file", stream)
+                else:
+                    stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            for folder in (self.folder, os.path.dirname(self.folder)):
+                handle = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+        except OSError as error:
+            self.forget()
+            raise _no_room(path, error) from None
+        except Exception:
+            self.forget()
+            raise
 
     def open(self) -> IO[bytes]:
         return open(self.file, "rb", buffering=0)
@@ -170,15 +203,15 @@ def replace(
     instance: str,
     send: Callable[[], str],
     send_back: Callable[[Callable[[], IO[bytes]], int], str],
-    is_there: Callable[[], bool],
+    md5: Callable[[], str],
 ) -> str:
     """Replace an instance by what `send` sends; return the status that the archive gave the file in the end.
 
-    send, send_back: send the new file or an opened one of a size, and return the status. is_there: whether the archive
-    has the new file. Only one at a time: two that share a series must not both believe that the other one stays.
+    send, send_back: send the new file or an opened one of a size, and return the status. md5: of the new file.
+    Only one at a time: two that share a series must not both believe that the other one stays.
 
     It is sent before anything is removed. So the archive has read all of it by then, and one that overwrites is done.
-    Raises OrthancError, with the status None where what was there could not be put back, or LabelsError.
+    Raises OrthancError where nothing is lost; NotPutBack or LabelsError where something is in a folder that stays.
     """
     gone = what_goes(connection, instance)
     attached = [f"{one.path}/attachments/{name}" for one in gone for name in one.attachments]
@@ -187,84 +220,113 @@ def replace(
     kept = Kept(connection, gone)
     try:
         said = send()
-    except OrthancError as error:
-        if any(gone) and (error.status or 500) >= 500:
-            _give_back_unheard(kept, error)
-        kept.forget()
+    except Exception as error:
+        _not_taken(kept, error)
         raise
-    removed = bool(gone) and said == "AlreadyStored"
-    try:
-        size = kept.fetch() if removed else 0
-    except OrthancError:
-        kept.forget()  # nothing has happened yet
-        raise
-    if removed:
-        said = _swap(kept, size, instance, send, send_back, is_there)
+    if gone and said == "AlreadyStored":
+        kept.fetch()
+        said = _swap(kept, instance, send, send_back, md5)
     elif said != "Success":
         kept.forget()
         return f"the archive says {said}"
     try:
         kept.give_back()
-    except OrthancError as error:
+    except Exception as error:
         raise LabelsError(
-            f"was replaced, but labels and metadata that went with the old one could not be put back ({error}) "
-            f"They are in {kept.folder}"
+            "was replaced, but labels and metadata that went with the old one could not be put back "
+            f"({_told(error)}) They are in {kept.folder}"
         ) from None
     kept.forget()
     return said
 
 
-def _give_back_unheard(kept: Kept, error: OrthancError) -> None:
-    """Nobody knows whether an archive that overwrites has done so before its answer got lost."""
-    try:
-        kept.give_back()
-    except OrthancError:
-        told = (
-            f"{error} Should the archive have taken the new file all the same, labels and metadata that went with the "
-            f"old one are in {kept.folder}."
-        )
-        raise OrthancError(told, error.status, details=told) from None
+def _not_taken(kept: Kept, error: Exception) -> None:
+    """Nobody knows whether an archive that overwrites has done so before its answer got lost, or does so later."""
+    status = error.status if isinstance(error, OrthancError) else None
+    if any(kept.gone) and (status or 500) >= 500:
+        late = status in UNHEARD and not isinstance(error, SourceError)
+        try:
+            kept.give_back()
+        except Exception:
+            late = True
+        if late:
+            raise NotPutBack(
+                f"{_told(error)} Should the archive have taken the new file all the same, or take it later, labels and "
+                f"metadata that went with the old one are in {kept.folder}.",
+                status,
+            ) from None
+    kept.forget()
 
 
 def _swap(
     kept: Kept,
-    size: int,
     instance: str,
     send: Callable[[], str],
     send_back: Callable[[Callable[[], IO[bytes]], int], str],
-    is_there: Callable[[], bool],
+    md5: Callable[[], str],
 ) -> str:
     """Remove the old file and send the new one; where that fails put the old one back and raise why."""
+    late = True  # whether the archive may yet remove what it did not say to have removed
+    what = f"{kept.gone[0].path} of the archive"
     try:
         try:
             kept.connection.send("DELETE", route("instances", instance))
+            late = False
         except OrthancError as error:
+            late = (error.status or 500) >= 500
             if error.status != 404:
                 raise
         said = send()
         # Of a POST whose answer got lost nobody knew whether it was heard.
-        if said == "AlreadyStored" and is_there():
+        if said == "AlreadyStored" and _has(kept.connection, instance, md5()):
             said = "Success"
         if said != "Success":
             raise OrthancError(f"The archive says {said} of the new file.", 409, details=f"the archive says {said}")
         return said
-    except OrthancError as error:
+    except Exception as error:
         try:
-            said = send_back(kept.open, size)
-            if said not in ("Success", "AlreadyStored"):
-                raise OrthancError(f"The archive says {said} of it.")
-            kept.give_back()
-        except OrthancError as again:
-            raise OrthancError(
-                f"{kept.gone[0].path} of the archive could not be replaced ({error}) nor put back ({again}) It is in "
-                f"{kept.folder}, with the labels and metadata that went with it. Send that file, or the new one again."
+            _put_back(kept, instance, send_back)
+        except Exception as again:
+            raise NotPutBack(
+                f"{what} could not be replaced ({_told(error)}) nor put back ({_told(again)}) It is in {kept.folder}, "
+                "with the labels and metadata that went with it. Send that file, or the new one again."
+            ) from None
+        if late:
+            raise NotPutBack(
+                f"{what} could not be replaced ({_told(error)}) It is there, but the archive may still remove it, as "
+                f"it was told without an answer. A copy is in {kept.folder}, with the labels and metadata that would "
+                "go with it. Send that file should it be gone."
             ) from None
         kept.forget()
-        raise
+        if isinstance(error, OrthancError):
+            raise
+        raise OrthancError(f"{what} could not be replaced ({_told(error)}) It was put back.") from None
 
 
-def fetch(connection: Connection, path: str, into: IO[bytes]) -> int:
-    """GET a file of any size into a stream; returns its size. Raises OrthancError."""
+def _put_back(kept: Kept, instance: str, send_back: Callable[[Callable[[], IO[bytes]], int], str]) -> None:
+    said = send_back(kept.open, kept.size)
+    if said == "AlreadyStored":
+        # Somebody else was quicker, or the new file was taken without a word.
+        if not _has(kept.connection, instance, kept.md5):
+            raise OrthancError("The archive has another content by now.")
+    elif said != "Success":
+        raise OrthancError(f"The archive says {said} of it.")
+    kept.give_back()
+
+
+def _has(connection: Connection, instance: str, md5: str) -> bool:
+    told = connection.send("GET", route("instances", instance, "attachments", "dicom", "md5"))
+    return told.decode("ascii", "replace").strip() == md5
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, as a sentence."""
+    return str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}."
+
+
+def fetch(connection: Connection, path: str, into: IO[bytes]) -> tuple[int, str]:
+    """GET a file of any size into a stream; returns its size and MD5. Raises OrthancError."""
+    digest = hashlib.md5(usedforsecurity=False)
     connection.requests += 1
     try:
         http = connection._alive() or connection._connect()
@@ -277,12 +339,13 @@ def fetch(connection: Connection, path: str, into: IO[bytes]) -> int:
             raise refused(connection.url, "GET", path, response.status, response.reason, response.read())
         length = response.length
         while block := response.read(Connection.BLOCK):
+            digest.update(block)
             _write(into, block)
         if length is None or into.tell() != length:
             raise ConnectionResetError("it broke off")
         if response.will_close:
             connection.close()
-        return length
+        return length, digest.hexdigest()
     except LIBRARY_ERRORS as error:
         connection.close()
         message = f"GET {redacted(connection.url)}{path} {reason(error, connection.timeout)}"
@@ -293,10 +356,14 @@ def _write(into: IO[bytes], block: bytes) -> None:
     try:
         into.write(block)
     except OSError as error:
-        raise OrthancError(
-            f"{into.name} cannot be written ({error.strerror}). It is to hold what the archive has until that is "
-            "replaced. Set TMPDIR to a folder with room."
-        ) from None
+        raise _no_room(into.name, error) from None
+
+
+def _no_room(path: str, error: OSError) -> OrthancError:
+    return OrthancError(
+        f"{path} cannot be written ({error.strerror}). It is to hold what the archive has until that is replaced; "
+        "nothing was removed. Set TMPDIR to a folder with room."
+    )
 
 
 def _get(connection: Connection, path: str) -> Any:

@@ -56,8 +56,11 @@ options:
       - What to do where the archive has another content under the same UIDs. V(keep) leaves it and warns. V(replace)
         puts the file in its place. V(fail) leaves it and fails when everything else was sent.
       - With V(replace) the archive's instance is removed only when the archive has read the new file, and is kept until
-        that is stored. Where it is not, the old one is put back. What is kept is in a folder C(orthanc_upload-…) among
-        the temporary files (C(TMPDIR)), which stays only where putting back fails, too, or the module is killed.
+        that is stored. Where it is not, the old one is put back.
+      - What is kept is in a folder C(orthanc_upload-…) in C(TMPDIR), or in C(/var/tmp) where that is not set. The
+        folder stays only where putting back fails, where the archive has another content by then, where it left a
+        removal or an upload unanswered that it may yet carry out, or where the module is killed. RV(upload.kept) and
+        the module's message name it, except after a kill, and the upload ends unless only labels could not be put back.
       - A series, study or patient whose only instance is replaced begins anew for the archive. Labels, metadata of
         users and the protection of the patient are put back. What else is attached to it would be lost, so such an
         instance is not replaced, and the module fails in the end. What the archive notes itself, such as
@@ -181,6 +184,14 @@ upload:
       description: Number of these. Where it is not V(0) the module fails.
       type: int
       sample: 0
+    kept:
+      description:
+        - With O(different=replace), each folder that holds what could not be put back into the archive or may not stay
+          there, as a sentence that says of which file, why, and what to do. The message of the failure has all of them,
+          too.
+      type: list
+      elements: str
+      sample: []
     studies:
       description: Orthanc's identifiers of the studies to which the instances belong, the first thousand of them.
       type: list
@@ -231,6 +242,7 @@ def result_of(upload: Upload, progress: Progress) -> dict[str, Any]:
         "junk_count": tally.junk.count,
         "failed": sorted(tally.failed.first),
         "failed_count": tally.failed.count,
+        "kept": sorted(tally.kept),
         "studies": sorted(upload.study_ids)[:SHOWN],
         "studies_count": len(tally.studies),
         "bytes_sent": tally.bytes_sent,
@@ -250,7 +262,12 @@ def diff_of(upload: Upload) -> dict[str, str]:
 
 
 def complaint(upload: Upload, options: dict[str, Any]) -> str | None:
-    """Why the module fails; None where it does not."""
+    """Why the module fails, and all that is not in the archive because of that; None where it does not fail."""
+    first = _complaint(upload, options) or ""
+    return " ".join(filter(None, [first, *(text for text in upload.tally.kept if text not in first)])) or None
+
+
+def _complaint(upload: Upload, options: dict[str, Any]) -> str | None:
     tally = upload.tally
     if upload.stopped_by is not None:
         return f"{upload.stopped_by} Before that {tally.sent} instances were sent, which stay."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
@@ -353,7 +354,7 @@ class TestReplace:
         (tmp_path / "src").mkdir()
         (tmp_path / "src/a").write_bytes(mine)
         (tmp_path / "kept").mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "kept"))
+        monkeypatch.setenv("TMPDIR", str(tmp_path / "kept"))
         return mine, theirs
 
     def run(self, tmp_path, *calls, **options):
@@ -428,6 +429,7 @@ class TestReplace:
         done = self.run(tmp_path, find(listed(theirs)), *has(mine, LONELY), *removed(mine, theirs, *lost))
         (folder,) = self.kept(tmp_path)
         assert f"It is in {folder}, with the labels" in done["msg"]
+        assert len(done["upload"]["kept"]) == done["msg"].count(str(folder)) == 1
         assert f"/instances/{id_of(mine)} of the archive" in done["msg"]
         assert folder.stat().st_mode & 0o777 == 0o700
         assert (folder / "instance.dcm").read_bytes() == theirs
@@ -443,12 +445,11 @@ class TestReplace:
         done = self.run(tmp_path, find(listed(theirs)), *calls)
         assert (done["changed"], done["upload"]["replaced"]) == (True, 1)
 
-    @pytest.mark.parametrize(("status", "times"), [(504, 3), (500, 1)])
-    def test_an_archive_that_overwrites_and_is_not_heard(self, tmp_path, two, status, times):
+    def test_an_archive_that_overwrites_and_fails(self, tmp_path, two):
         """It may have removed the old one, and what went with it."""
         mine, theirs = two
-        unheard = [post(mine, answer=error(status, "Oops"), status=status)] * times
-        calls = find(listed(theirs)), *has(mine, LONELY), *unheard
+        oops = post(mine, answer=error(500, "Oops"), status=500)
+        calls = find(listed(theirs)), *has(mine, LONELY), oops
         done = self.run(tmp_path, *calls, *given_back(mine))
         assert "Oops" in done["msg"]
         assert self.kept(tmp_path) == []
@@ -458,13 +459,152 @@ class TestReplace:
         assert f"are in {folder}" in done["msg"]
         assert "head" in (folder / "labels.json").read_text()
 
+    def test_an_archive_that_overwrites_later(self, tmp_path, two):
+        """What it did not answer it may yet do, and labels that were put back would go again."""
+        mine, theirs = two
+        unheard = [post(mine, answer=error(504, "Gateway timeout"), status=504)] * 3
+        calls = find(listed(theirs)), *has(mine, LONELY), *unheard, *given_back(mine)
+        done = self.run(tmp_path, *calls)
+        (folder,) = self.kept(tmp_path)
+        assert f"or take it later, labels and metadata that went with the old one are in {folder}" in done["msg"]
+        assert "head" in (folder / "labels.json").read_text()
+
     def test_somebody_else_was_quicker(self, tmp_path, two):
+        """Or the archive changes what it stores: what it has is not what was there."""
         mine, theirs = two
         other = md5_of(mine, says="another")
-        calls = *has(mine), *removed(mine, theirs, post(mine, "AlreadyStored"), other, post(theirs, "AlreadyStored"))
-        done = self.run(tmp_path, find(listed(theirs)), *calls)
-        assert "the archive says AlreadyStored" in done["msg"]
+        after = post(mine, "AlreadyStored"), other, post(theirs, "AlreadyStored"), other
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine), *removed(mine, theirs, *after))
+        (folder,) = self.kept(tmp_path)
+        assert "The archive says AlreadyStored" in done["msg"]
+        assert "The archive has another content by now" in done["msg"]
+        assert str(folder) in done["msg"]
+        assert (folder / "instance.dcm").read_bytes() == theirs
         assert done["upload"]["replaced"] == 0
+
+    def test_whether_the_new_one_was_stored_is_not_told(self, tmp_path, two):
+        mine, theirs = two
+        path = f"/instances/{id_of(mine)}/attachments/dicom/md5"
+        oops = call("GET", path, error(500, "Oops"), status=500)
+        after = post(mine, "AlreadyStored"), oops, post(theirs, "AlreadyStored"), md5_of(mine)
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine), *removed(mine, theirs, *after))
+        (folder,) = self.kept(tmp_path)
+        assert str(folder) in done["msg"]
+
+    @pytest.mark.parametrize(("status", "stays"), [(504, True), (500, True), (403, False)])
+    def test_a_removal_that_is_not_heard(self, tmp_path, two, status, stays):
+        """The archive may remove it after it was found to be there."""
+        mine, theirs = two
+        path = f"/instances/{id_of(mine)}"
+        refusal = call("DELETE", path, error(status, "Oops"), status=status)
+        calls = post(mine, "AlreadyStored"), call("GET", f"{path}/file", theirs), refusal
+        there = post(theirs, "AlreadyStored"), md5_of(theirs)
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine), *calls, *there)
+        assert "Oops" in done["msg"]
+        assert ["may still remove it" in done["msg"], len(self.kept(tmp_path))] == [stays, int(stays)]
+        for folder in self.kept(tmp_path):
+            assert f"A copy is in {folder}" in done["upload"]["kept"][0]
+
+    @pytest.mark.parametrize("damage", [RuntimeError("bad"), MemoryError(), zipfile.BadZipFile("bad")])
+    def test_what_nobody_expects_after_the_removal(self, tmp_path, two, monkeypatch, damage):
+        mine, theirs = two
+        original, sent = _upload.Upload._send, []
+
+        def failing(self, source, *arguments):
+            sent.append(source)
+            if len(sent) > 1:
+                raise damage
+            return original(self, source, *arguments)
+
+        monkeypatch.setattr(_upload.Upload, "_send", failing)
+        calls = *has(mine, LONELY), *removed(mine, theirs, post(theirs)), *given_back(mine)
+        done = self.run(tmp_path, find(listed(theirs)), *calls)
+        assert f"could not be replaced ({type(damage).__name__}: " in done["msg"]
+        assert "It was put back." in done["msg"]
+        assert self.kept(tmp_path) == []
+
+    def test_a_zip_that_is_damaged_after_the_removal(self, tmp_path, two, monkeypatch):
+        mine, theirs = two
+        monkeypatch.setattr(_upload, "IN_MEMORY", 10)
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archived:
+            archived.writestr("a", mine)
+
+        def bad(*_unused):
+            raise zipfile.BadZipFile("Bad magic number")
+
+        def damaged(_body):
+            monkeypatch.setattr(zipfile.ZipFile, "open", bad)
+            return theirs
+
+        file = f"/instances/{id_of(mine)}"
+        after = call("GET", f"{file}/file", damaged), call("DELETE", file, {}), post(theirs)
+        calls = find(listed(theirs)), *has(mine), post(mine, "AlreadyStored"), *after
+        done = in_order(path, *calls, different="replace", compare="size")
+        assert "a.zip:a cannot be read (Bad magic number" in done["upload"]["failed"][0]
+        assert self.kept(tmp_path) == []
+
+    @pytest.mark.parametrize("given", [None, LONELY])
+    def test_a_full_disk(self, tmp_path, two, monkeypatch, given):
+        """Which shows itself only when it is written for good."""
+        mine, theirs = two
+
+        def full(_handle):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(os, "fsync", full)
+        copied = () if given else (post(mine, "AlreadyStored"), call("GET", f"/instances/{id_of(mine)}/file", theirs))
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine, given), *copied)
+        assert "cannot be written (No space left on device)" in done["msg"]
+        assert "nothing was removed. Set TMPDIR" in done["msg"]
+        assert self.kept(tmp_path) == []
+
+    def test_the_folder_is_on_a_disk(self, tmp_path, two, monkeypatch):
+        mine, theirs = two
+        places = []
+        original = tempfile.mkdtemp
+
+        def made(**more):
+            places.append(more["dir"])
+            return original(dir=tmp_path / "kept")
+
+        monkeypatch.setattr(tempfile, "mkdtemp", made)
+        for place in ("", str(tmp_path / "nowhere")):
+            monkeypatch.setenv("TMPDIR", place)
+            self.run(tmp_path, find(listed(theirs)), *has(mine), *removed(mine, theirs))
+        assert places == ["/var/tmp", None]  # noqa: S108
+
+    def test_what_is_kept_is_told_whatever_else_fails(self, tmp_path, two, monkeypatch):
+        """The archive dies: the error of another thread comes first, and must not be all that is told."""
+        mine, theirs = two
+        original = _upload.Upload._stop
+
+        def second(self, error):
+            original(self, _upload.OrthancError("Another thread was quicker."))
+            original(self, error)
+
+        monkeypatch.setattr(_upload.Upload, "_stop", second)
+        away = error(503, "Database unavailable")
+        lost = [post(content, answer=away, status=503) for content in (mine, theirs, theirs, theirs)]
+        done = self.run(tmp_path, find(listed(theirs)), *has(mine), *removed(mine, theirs, *[lost[0]] * 3, *lost[1:]))
+        (folder,) = self.kept(tmp_path)
+        assert done["msg"].startswith("Another thread was quicker.")
+        assert f"It is in {folder}" in done["msg"]
+        assert done["msg"].endswith(done["upload"]["kept"][0])
+
+    def test_all_that_is_kept_is_told(self, tmp_path, two, monkeypatch):
+        monkeypatch.setattr(_upload, "LISTED", 1)
+        contents = [(instance(number, text="a"), instance(number, text="their own")) for number in (1, 2)]
+        calls = [find(listed(*(old for _new, old in contents)))]
+        for number, (new, old) in enumerate(contents):
+            (tmp_path / f"src/{'ab'[number]}").write_bytes(new)
+            label = call("PUT", f"/instances/{id_of(new)}/labels/mark", error(500, "Oops"), status=500)
+            calls += [*has(new, LONELY), *removed(new, old), label]
+        done = self.run(tmp_path, *calls, threads=1)
+        assert len(done["upload"]["failed"]) == 1
+        assert len(done["upload"]["kept"]) == 2
+        for folder in self.kept(tmp_path):
+            assert done["msg"].count(f"They are in {folder}") == 1
 
     def test_the_copy_broke_off(self, tmp_path, two):
         mine, theirs = two
