@@ -157,8 +157,9 @@ class Upload:
         self._known: dict[str, tuple[int, str]] = {}
         self._listed: set[str] = set()
         self._planned: set[str] = set()
-        # Whether the archive cuts its listings short (LimitFindInstances) and must be asked until nothing comes.
+        # Whether the archive may cut its listings short (LimitFindInstances) and must be asked until nothing comes.
         self._cut_short = False
+        self._asked = False
 
     def run(self, src: str) -> None:
         self.tally.bytes_total = self.progress.total(src, self.options.recursive)
@@ -283,11 +284,21 @@ class Upload:
         if len(self._known) > REMEMBERED:
             self._known.clear()
             self._listed.clear()
+        if batch and not self._asked:
+            self._asked = True
+            self._cut_short = self._overwrites()
         new = sorted({source.who.study for source in batch} - self._listed)
         for start in range(0, len(new), STUDIES):
             self._list(new[start : start + STUDIES])
         self._listed.update(new)
         return map(self._resolved, batch)
+
+    def _overwrites(self) -> bool:
+        """Whether the archive may overwrite what a listing left out, and never say that it was there."""
+        try:
+            return self.archive.system.get("OverwriteInstances") not in (False, "Never")
+        except OrthancError:  # not for this account, or a fault that the listing tells
+            return True
 
     def _resolved(self, source: Source) -> Source:
         """The source, with what the archive has of it."""

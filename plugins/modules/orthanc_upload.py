@@ -61,6 +61,10 @@ options:
         folder stays only where putting back fails, where the archive has another content by then, where it left a
         removal or an upload unanswered that it may yet carry out, or where the module is killed. RV(upload.kept) and
         the module's message name it, except after a kill, and the upload ends unless only labels could not be put back.
+      - An archive with C(OverwriteInstances) takes every file that it is sent, and never says that it had another.
+        There the upload overwrites, also with V(keep) and V(fail), what another client stores after the module has
+        asked what is there, the first of two files of one instance in O(src), and an instance whose patient ID only
+        the archive can read.
       - A series, study or patient whose only instance is replaced begins anew for the archive. Labels, metadata of
         users and the protection of the patient are put back. What else is attached to it would be lost, so such an
         instance is not replaced, and the module fails in the end. What the archive notes itself, such as
@@ -216,7 +220,7 @@ upload:
     requests:
       description: Number of HTTP requests.
       type: int
-      sample: 13
+      sample: 14
 """
 
 import os

@@ -29,8 +29,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from tests.bench import upload as bench
+from tests.unit import orthanc_server
 from tests.unit.conftest import PROJECT
-from tests.unit.orthanc_server import ANYTHING, archive, call, error, run_module
+from tests.unit.orthanc_server import ANYTHING, MISSING, call, error, run_module
 
 FIND = "/tools/find"
 FULL = error(507, "The disk is full")
@@ -111,6 +112,16 @@ def post(content, said="Success", **more):
 def md5_of(content, says=None):
     right = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return call("GET", f"/instances/{id_of(content)}/attachments/dicom/md5", says or right)
+
+
+def archive(*calls, overwrites=False, **more):
+    """An archive that is asked first whether it overwrites. overwrites: what it says; an int refuses to say."""
+    told = {"Version": "1.12.7"} | ({} if overwrites is MISSING else {"OverwriteInstances": overwrites})
+    system = call("GET", "/system", told)
+    if isinstance(overwrites, int) and not isinstance(overwrites, bool):
+        system = call("GET", "/system", status=overwrites)
+    asked = any(one.path == FIND for one in calls)
+    return orthanc_server.archive(*[system] * asked, *calls, **more)
 
 
 def run(src, *calls, check=False, **arguments):
@@ -211,7 +222,7 @@ class TestUpload:
         for check in (False, True):
             again = run(tmp_path, everything, check=check)
             assert again["changed"] is False
-            assert again["upload"]["requests"] == 1
+            assert again["upload"]["requests"] == 2
 
     def test_one_file(self, tmp_path, three):
         assert run(tmp_path / "a.dcm", find([]), post(three[0]))["upload"]["sent"] == 1
@@ -252,13 +263,13 @@ class TestCompare:
     def test_an_old_archive_is_asked_for_each_hash(self, tmp_path, three):
         calls = find(listed(*three, old=True)), *map(md5_of, three)
         done = run(tmp_path, *calls)
-        assert (done["changed"], done["upload"]["requests"]) == (False, 4)
+        assert (done["changed"], done["upload"]["requests"]) == (False, 5)
 
     @pytest.mark.parametrize("old", [False, True])
     @pytest.mark.parametrize("compare", ["size", "uid"])
     def test_without_hash_the_archive_is_asked_once(self, tmp_path, three, compare, old):
         done = run(tmp_path, find(listed(*three, old=old)), compare=compare)
-        assert (done["changed"], done["upload"]["requests"], done["upload"]["present"]) == (False, 1, 3)
+        assert (done["changed"], done["upload"]["requests"], done["upload"]["present"]) == (False, 2, 3)
 
     @pytest.mark.parametrize(
         ("compare", "text", "same"),
@@ -342,6 +353,21 @@ class TestCompare:
         more = find([{"ID": "x"}], studies=(2,)), find(listed(second), studies=(2,), since=1), find([], (2,), since=2)
         done = run(tmp_path, *calls, *more, compare="uid")
         assert (done["changed"], done["upload"]["present"]) == (False, 2)
+
+    @pytest.mark.parametrize(
+        ("overwrites", "to_the_end"),
+        [(False, False), ("Never", False), (True, True), ("IfChanged", True), (MISSING, True), (403, True)],
+    )
+    def test_an_archive_that_overwrites_is_asked_to_its_end(self, tmp_path, overwrites, to_the_end):
+        """It never says that something was there; LimitFindInstances must not make the module overwrite it."""
+        mine, theirs = instance(text="a"), instance(text="b")
+        (tmp_path / "a").write_bytes(mine)
+        calls = [find([{"ID": "x"}] if to_the_end else listed(theirs))]
+        if to_the_end:
+            calls += [find(listed(theirs), since=1), find([], since=2)]
+        with archive(*calls, overwrites=overwrites) as played:
+            done = run_module("orthanc_upload", {"url": played.url, "src": str(tmp_path)})
+        assert (done["changed"], done["upload"]["different_count"]) == (False, 1)
 
 
 class TestReplace:
@@ -644,7 +670,7 @@ class TestReplace:
             done = run_module("orthanc_upload", arguments)
         assert done["upload"]["replaced"] == 6
         removals = [[*has(new), *removed(new, old)] for new, old in zip(mine, theirs, strict=True)]
-        paths = [path for _method, path, _body in played.seen[1:]]
+        paths = [path for _method, path, _body in played.seen[2:]]
         for start in range(0, len(paths), len(removals[0])):
             group = paths[start : start + len(removals[0])]
             assert group in [[one.path for one in removal] for removal in removals]
