@@ -524,9 +524,7 @@ def _unusable(keyword: str, text: str) -> str:
     example, form = MOMENTS.get(DICTIONARY[keyword][2], ("", ""))
     if not form or re.fullmatch(rf"[\d.*?]*[*?][\d.*?]*|{form}|{form}-|-{form}|{form}-{form}", text):
         return ""
-    return (
-        f"query.{keyword} is '{text}'. Set it to a value such as {example}, or a range such as {example}-{example}"
-    )
+    return f"query.{keyword} is '{text}'. Set it to a value such as {example}, or a range such as {example}-{example}"
 
 
 def _unknown(keyword: str) -> str:
