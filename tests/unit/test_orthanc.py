@@ -329,7 +329,7 @@ def test_container_is_hardened():
     assert service["environment"]["TCP_NODELAY"] == "1"
     assert service["ports"] == ["127.0.0.1:8042:8042", "127.0.0.1:14242:4242"]
     assert service["image"] == "orthancteam/orthanc:26.8.1"
-    assert service["entrypoint"] == ["/usr/local/bin/Orthanc"]
+    assert service["entrypoint"] == ["python3", "/usr/local/lib/lightbox/start.py", "/usr/local/bin/Orthanc"]
 
 
 def test_a_new_container_is_made_when_anything_that_it_reads_changed():

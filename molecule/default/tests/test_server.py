@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 from conftest import address
@@ -110,6 +111,18 @@ def test_configuration_that_runs_is_the_one_rendered(host):
     assert inside["DicomAlwaysAllowStore"] is False
     assert host.check_output("docker exec lightbox-orthanc sh -c 'echo $TCP_NODELAY'") == "1"
     assert host.check_output("docker exec lightbox-orthanc sh -c 'wc -c </etc/hostid'") == "4"
+
+
+def test_the_index_finds_one_among_many_without_reading_all(host):
+    """From the first start on. A copy: the archive locks its index."""
+    question = """
+import sqlite3, sys
+index = sqlite3.connect(sys.argv[1])
+one = "EXPLAIN QUERY PLAN SELECT internalId FROM Resources WHERE resourceType = 4 AND publicId = 'x'"
+print(index.execute(one).fetchall()[0][3])
+"""
+    asks = f"cp {STORAGE}/index* $d/; python3 -c {shlex.quote(question)} $d/index"
+    assert "PublicIndex" in host.check_output(f"sh -c {shlex.quote(f'd=$(mktemp -d); {asks}; rm -r $d')}")
 
 
 def test_liveness_and_readiness_are_told_apart(host):
