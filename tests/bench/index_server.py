@@ -84,12 +84,15 @@ class Archive:
         run("chown", "-R", owner, str(WORK / self.name))
         inside = settings["StorageDirectory"]
         mounts = ["-v", f"{configuration}:/etc/orthanc:ro", "-v", f"{storage}:{inside}"]
+        for one in running["Mounts"]:
+            if one["Destination"].startswith("/usr/local/lib/lightbox/"):
+                mounts += ["-v", f"{one['Source']}:{one['Destination']}:ro"]
         hosts = [part for host in running["HostConfig"]["ExtraHosts"] or [] for part in ("--add-host", host)]
         run(
             *("docker", "run", "--detach", "--name", f"lightbox-bench-{self.name}", "--read-only", "--tmpfs", "/tmp"),  # noqa: S108
             *("--user", owner, "--env", "HOME=/tmp", "--env", "TCP_NODELAY=1", *mounts, *hosts),
             *("-p", f"127.0.0.1:{self.http}:8042", "-p", f"127.0.0.1:{self.dicom}:4242"),
-            *("--entrypoint", running["Path"], running["Config"]["Image"], "/etc/orthanc"),
+            *("--entrypoint", running["Path"], running["Config"]["Image"], *running["Args"]),
         )
         for _attempt in range(240):
             try:
