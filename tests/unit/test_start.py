@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pathlib
+import shlex
 import shutil
 import sqlite3
 import stat
@@ -58,10 +59,9 @@ def start(tmp_path, monkeypatch):
 @pytest.fixture
 def program(tmp_path) -> pathlib.Path:
     """Does what Orthanc does at its first start: makes the index, says so, and ends when it is told."""
-    file = tmp_path / "Orthanc"
-    file.write_text(
-        f"#!{sys.executable}\n"
-        + textwrap.dedent(
+    body = tmp_path / "body.py"
+    body.write_text(
+        textwrap.dedent(
             f"""
             import json, signal, sqlite3, sys
             settings = json.load(open(sys.argv[1]))
@@ -73,6 +73,8 @@ def program(tmp_path) -> pathlib.Path:
             """
         )
     )
+    file = tmp_path / "Orthanc"
+    file.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(body))} "$@"\n')
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
     return file
 
