@@ -339,6 +339,7 @@ def test_a_password_is_changed_although_the_archive_shows_none(story):
     assert sorted(changed(story.outputs["password"])) == [
         "configure | Write the configuration",
         "network | Tell the archive its peers",
+        "network | Tell the archive which transfer syntaxes to take",
     ]
 
 
