@@ -136,7 +136,7 @@ class TestUpload:
         for check in (False, True):
             again = archive.run("orthanc_upload", src=str(tmp_path), check=check)
             assert again["changed"] is False
-            # Before 1.12.5 hashes are not listed; an archive that does not say whether it overwrites is listed to its end.
+            # Before 1.12.5 hashes are not listed; one that does not say whether it overwrites is listed to its end.
             assert again["requests"] == (2 if archive is NEW else 8)
             by_size = archive.run("orthanc_upload", src=str(tmp_path), compare="size", check=check)
             assert by_size["requests"] == (2 if archive is NEW else 3)
