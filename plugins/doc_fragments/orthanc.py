@@ -64,3 +64,34 @@ options:
     choices: [on_change, always, on_create]
     default: on_change
 """
+
+    # For modules that search.
+    SEARCH = r"""
+options:
+  case_sensitive:
+    description: Whether capital letters matter.
+    type: bool
+    default: false
+  limit:
+    description: How many to return at most; V(0) for all. A warning tells when there are more.
+    type: int
+    default: 100
+"""
+
+    # For worklists: module_utils/_worklist.py has the same as place_spec.
+    WORKLIST = r"""
+options:
+  way:
+    description:
+      - V(rest) uses the API, V(folder) uses the files in O(folder). V(auto) uses the API where the archive has it,
+        else the folder.
+    type: str
+    choices: [auto, rest, folder]
+    default: auto
+  folder:
+    description:
+      - The folder that the archive's plugin serves (C(Worklists.Database), with the newer plugin
+        C(Worklists.Directory)), as the host on which the module runs sees it.
+      - Needed where the archive has no API.
+    type: path
+"""

@@ -151,7 +151,7 @@ class Kept:
         self.size = 0
         self.md5 = ""
         # Not /tmp, which is memory in many places: what is there is lost when the machine stops.
-        place = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108
+        place = os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108 - mkdtemp makes a folder of its own in it
         try:
             self.folder = tempfile.mkdtemp(prefix="orthanc_upload-", dir=place if os.path.isdir(place) else None)
         except OSError as error:
@@ -184,7 +184,7 @@ class Kept:
         except OSError as error:
             self.forget()
             raise _no_room(path, error) from None
-        except Exception:
+        except Exception:  # a half copy is no use, whatever ended it
             self.forget()
             raise
 
@@ -247,7 +247,7 @@ def _not_taken(kept: Kept, error: Exception) -> None:
         late = status in UNHEARD and not isinstance(error, SourceError)
         try:
             kept.give_back()
-        except Exception:
+        except Exception:  # then the folder has the labels, and is named
             late = True
         if late:
             raise NotPutBack(

@@ -18,6 +18,7 @@ description:
     limit.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
+  - lightbox.pacs.orthanc.search
   - lightbox.pacs.attributes.info_module
 options:
   level:
@@ -32,10 +33,6 @@ options:
         list means any of its values.
     type: dict
     default: {}
-  case_sensitive:
-    description: Whether capital letters matter.
-    type: bool
-    default: false
   labels:
     description:
       - Labels that the resource must have. Needs Orthanc 1.12.0 or newer; an older one would ignore them and return
@@ -55,10 +52,6 @@ options:
     type: list
     elements: str
     default: []
-  limit:
-    description: How many to return at most; V(0) for all. A warning tells when there are more.
-    type: int
-    default: 100
 seealso:
   - module: lightbox.pacs.orthanc_study
   - module: lightbox.pacs.orthanc_label

@@ -19,6 +19,7 @@ description:
   - Attributes and values are checked before anything is written.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
+  - lightbox.pacs.orthanc.worklist
   - lightbox.pacs.attributes
 attributes:
   check_mode:
@@ -49,19 +50,6 @@ options:
       - What the entry has and is not given here is removed.
     type: dict
     default: {}
-  way:
-    description:
-      - V(rest) uses the API, V(folder) writes into O(folder). V(auto) uses the API where the archive has it, else the
-        folder.
-    type: str
-    choices: [auto, rest, folder]
-    default: auto
-  folder:
-    description:
-      - The folder that the archive's plugin serves (C(Worklists.Database), with the newer plugin
-        C(Worklists.Directory)), as the host on which the module runs sees it.
-      - Needed where the archive has no API.
-    type: path
   mode:
     description:
       - Mode of the file, four octal digits in quotes. The file gets the folder's owner and group where the module runs

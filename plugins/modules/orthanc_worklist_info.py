@@ -17,6 +17,8 @@ description:
     the folder that the older one serves, which the host has on which the module runs.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
+  - lightbox.pacs.orthanc.search
+  - lightbox.pacs.orthanc.worklist
   - lightbox.pacs.attributes.info_module
 options:
   name:
@@ -31,27 +33,6 @@ options:
         C(ScheduledProcedureStepStartDate), are given without their sequence. One step must have all that are given.
     type: dict
     default: {}
-  case_sensitive:
-    description: Whether capital letters matter.
-    type: bool
-    default: false
-  limit:
-    description: How many to return at most; V(0) for all. A warning tells when there are more.
-    type: int
-    default: 100
-  way:
-    description:
-      - V(rest) uses the API, V(folder) reads O(folder). V(auto) uses the API where the archive has it, else the
-        folder.
-    type: str
-    choices: [auto, rest, folder]
-    default: auto
-  folder:
-    description:
-      - The folder that the archive's plugin serves (C(Worklists.Database), with the newer plugin
-        C(Worklists.Directory)), as the host on which the module runs sees it.
-      - Needed where the archive has no API.
-    type: path
 notes:
   - An archive without either plugin is refused; enable C(Worklists) in its configuration.
   - The result names patients. Set C(no_log=true) on the task where nobody may see it.

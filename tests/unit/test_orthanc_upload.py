@@ -598,7 +598,7 @@ class TestReplace:
         for place in ("", str(tmp_path / "nowhere")):
             monkeypatch.setenv("TMPDIR", place)
             self.run(tmp_path, find(listed(theirs)), *has(mine), *removed(mine, theirs))
-        assert places == ["/var/tmp", None]  # noqa: S108
+        assert places == ["/var/tmp", None]  # noqa: S108 - nothing is written there
 
     def test_what_is_kept_is_told_whatever_else_fails(self, tmp_path, two, monkeypatch):
         """The archive dies: the error of another thread comes first, and must not be all that is told."""

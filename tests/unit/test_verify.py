@@ -941,7 +941,7 @@ def test_a_dicom_tool_that_is_not_installed_is_told(lab: Lab) -> None:
         raise FileNotFoundError
 
     dimse = _verify_images.Dimse(
-        _verify.Settings(**{**settings, "timeout": 1, "run": missing, "temporary": str(lab.directory)}),  # type: ignore[arg-type]
+        _verify.Settings(**{**settings, "timeout": 1, "run": missing, "temporary": str(lab.directory)}),  # type: ignore[arg-type] # rest unused
         t.cast("Client", None),
         t.cast("_verify_images.Traces", None),
     )

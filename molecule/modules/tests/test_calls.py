@@ -214,6 +214,7 @@ WITH_DATABASE = {
     "PostgreSQL": {
         "EnableIndex": True,
         "EnableStorage": False,
+        # require: the cluster's certificate is one of Debian's own making, which no CA signed.
         "ConnectionUri": f"postgresql://trial:{SECRET}@127.0.0.1:5432/trial?sslmode=require",
         "MaximumConnectionRetries": 1,
     },

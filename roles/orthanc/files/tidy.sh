@@ -8,7 +8,8 @@ if command -v docker >/dev/null && docker info >/dev/null 2>&1; then
         docker rm --force "$container"
     fi
     for old in $(docker network ls --filter label=com.docker.compose.project=lightbox-orthanc --format '{{.Name}}'); do
-        [ "$old" = "$network" ] || [ -n "$(docker ps -aq --filter "network=$old")" ] || docker network rm "$old" 2>/dev/null || true
+        # One that somebody joined just now stays for the next run.
+        [ "$old" = "$network" ] || [ -n "$(docker ps -aq --filter "network=$old")" ] || docker network rm "$old" || true
     done
 fi
 for left in "$directory" "$file"; do
