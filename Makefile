@@ -95,7 +95,7 @@ bench: ## Measure the data path of the running demo
 	@python -m tests.bench
 
 .PHONY: bench-index
-bench-index: setup ## Compare SQLite with PostgreSQL as the archive grows (an hour; COUNTS="1000 10000" takes ten minutes)
+bench-index: setup ## Compare SQLite with PostgreSQL as the archive grows (a quarter of an hour; COUNTS="1000 10000": five minutes)
 	@molecule converge --scenario-name database
 	@python -m tests.bench.index --counts $(or $(COUNTS),1000 10000 100000)
 

@@ -46,10 +46,15 @@ def resource_id(archive: Orthanc, params: Mapping[str, Any], level: str) -> str 
     answer = archive.post("/tools/lookup", params["uid"])
     if not isinstance(answer, list):
         raise OrthancError(f"POST {archive.url}/tools/lookup does not answer as Orthanc does. Is url right?")
-    found = sorted(one["ID"] for one in answer if one["Type"].lower() == level)
+    return only([one["ID"] for one in answer if one["Type"].lower() == level], params, level)
+
+
+def only(found: list[str], params: Mapping[str, Any], level: str) -> str | None:
+    """The one identifier that was found, or None. Raises OrthancError for several."""
     if len(found) > 1:
+        one_of = ", ".join(sorted(found))
         raise OrthancError(
-            f"uid {params['uid']} is the {level} of {len(found)} patients. Give one of these as id: {', '.join(found)}."
+            f"uid {params['uid']} is the {level} of {len(found)} patients. Give one of these as id: {one_of}."
         )
     return found[0] if found else None
 

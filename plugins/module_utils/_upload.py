@@ -157,9 +157,9 @@ class Upload:
         self._known: dict[str, tuple[int, str]] = {}
         self._listed: set[str] = set()
         self._planned: set[str] = set()
-        # Whether the archive may cut its listings short (LimitFindInstances) and must be asked until nothing comes.
-        self._cut_short = False
-        self._asked = False
+        # Whether the archive may cut its listings short (LimitFindInstances) and must be asked until nothing comes;
+        # None before it has listed anything.
+        self._cut_short: bool | None = None
 
     def run(self, src: str) -> None:
         self.tally.bytes_total = self.progress.total(src, self.options.recursive)
@@ -284,17 +284,19 @@ class Upload:
         if len(self._known) > REMEMBERED:
             self._known.clear()
             self._listed.clear()
-        if batch and not self._asked:
-            self._asked = True
-            self._cut_short = self._overwrites()
         new = sorted({source.who.study for source in batch} - self._listed)
         for start in range(0, len(new), STUDIES):
             self._list(new[start : start + STUDIES])
         self._listed.update(new)
         return map(self._resolved, batch)
 
-    def _overwrites(self) -> bool:
-        """Whether the archive may overwrite what a listing left out, and never say that it was there."""
+    def _overwrites(self, page: list[dict[str, Any]]) -> bool:
+        """Whether the archive may overwrite what a listing left out, and never say that it was there.
+
+        One that lists no attachments is older than 1.12.5, and what tells this came with 1.12.6.
+        """
+        if not any("Attachments" in instance for instance in page):
+            return True
         try:
             return self.archive.system.get("OverwriteInstances") not in (False, "Never")
         except OrthancError:  # not for this account, or a fault that the listing tells
@@ -331,7 +333,11 @@ class Upload:
             for instance in page:
                 self._known[instance["ID"]] = _size_and_md5(instance)
             since += len(page)
-            if not page or (len(page) < PAGE and not self._cut_short):
+            if not page:
+                return
+            if self._cut_short is None:
+                self._cut_short = self._overwrites(page)
+            if len(page) < PAGE and not self._cut_short:
                 return
 
     def _note(self, source: Source) -> None:

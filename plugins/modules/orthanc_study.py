@@ -140,6 +140,7 @@ study:
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -152,6 +153,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
     RESOURCE_RULES,
     missing,
+    only,
     resource_id,
     resource_path,
     resource_spec,
@@ -159,18 +161,39 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources i
 
 NOTE = "51907"  # number of the metadata that holds the note; those from 1024 on are the users'
 IDENTIFIERS = frozenset(("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
+DICOM_UID = re.compile("[0-9.]{1,64}")
 GONE = ("Failure", "Paused")
 
 
 class Study:
     """One study, and what is noted with it."""
 
-    def __init__(self, archive: Orthanc, identifier: str) -> None:
+    def __init__(self, archive: Orthanc, identifier: str, metadata: dict[str, Any]) -> None:
         self.archive = archive
         self.id = identifier
-        found = archive.find(resource_path("study", identifier, "metadata"), {"expand": ""})
-        self.is_there = found is not None
-        self.metadata: dict[str, Any] = found or {}
+        self.metadata = metadata
+
+    @classmethod
+    def of(cls, archive: Orthanc, params: dict[str, Any]) -> Study:
+        """The study that `id` or `uid` names. One request from Orthanc 1.12.5 on; an older one takes two for `uid`."""
+        metadata: dict[str, Any] | None = None
+        if params["id"] is None and DICOM_UID.fullmatch(params["uid"]):
+            search = {
+                "Level": "Study",
+                "Query": {"StudyInstanceUID": params["uid"]},
+                "Expand": True,
+                "ResponseContent": ["Metadata"],  # which an older one does not know
+            }
+            found = {one["ID"]: one.get("Metadata") for one in archive.post("/tools/find", search)}
+            identifier = only(list(found), params, "study")
+            metadata = found.get(identifier)
+        else:
+            identifier = resource_id(archive, params, "study")
+        if identifier is not None and metadata is None:
+            metadata = archive.find(resource_path("study", identifier, "metadata"), {"expand": ""})
+        if identifier is None or metadata is None:
+            raise missing(archive, params, "study")
+        return cls(archive, identifier, metadata)
 
     @property
     def changed_last(self) -> str:
@@ -337,16 +360,10 @@ def main() -> None:
     )
     try:
         archive = Orthanc(module.params)
-        identifier = resource_id(archive, module.params, "study")
         if module.params["state"] == "absent":
-            outcome = remove(module, archive, identifier)
+            outcome = remove(module, archive, resource_id(archive, module.params, "study"))
         else:
-            if identifier is None:
-                raise missing(archive, module.params, "study")
-            study = Study(archive, identifier)
-            if not study.is_there:
-                raise missing(archive, module.params, "study")
-            outcome = bring_about(module, study)
+            outcome = bring_about(module, Study.of(archive, module.params))
     except OrthancError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**outcome)

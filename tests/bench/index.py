@@ -4,7 +4,7 @@
 """Compare an index in SQLite with one in PostgreSQL as the archive grows: `python -m tests.bench.index`.
 
 It runs on a server of the molecule scenario `database`, which is made first where it does not stand:
-`molecule converge -s database`. Up to 10,000 images it takes about five minutes, up to 100,000 half an hour.
+`molecule converge -s database`. Up to 10,000 images it takes two minutes, up to 100,000 ten.
 
 A JSON document goes to stdout. Each figure is the median, the ratio is that of PostgreSQL to SQLite in the same run:
 below 1 PostgreSQL is slower in what is counted per second, above 1 it is slower in what is measured in ms.

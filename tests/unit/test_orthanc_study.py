@@ -87,6 +87,12 @@ class TestAnonymized:
         "Force": True,
     }
     copy = call("GET", f"/studies/{COPY}/metadata?expand=", {"AnonymizedFrom": STUDY})
+    search: ClassVar = {
+        "Level": "Study",
+        "Query": {"StudyInstanceUID": "1.2.3"},
+        "Expand": True,
+        "ResponseContent": ["Metadata"],
+    }
 
     def start(self):
         return call("POST", f"{PATH}/anonymize", {"ID": "j", "Path": "/jobs/j"}, body=self.body)
@@ -114,6 +120,32 @@ class TestAnonymized:
             again = run(noted, self.copy, check=check, **self.options)
             assert again["changed"] is False
             assert again["study"]["copy"] == COPY
+
+    def test_by_uid_a_new_archive_tells_all_at_once(self):
+        noted = {"LastUpdate": LAST, "51907": json.dumps({task_of(**self.options): {"of": LAST, "copy": COPY}})}
+        found = call("POST", "/tools/find", [{"ID": STUDY, "Metadata": noted}], body=self.search)
+        again = run(found, self.copy, id=None, uid="1.2.3", **self.options)
+        assert (again["changed"], again["study"]["copy"]) == (False, COPY)
+
+    def test_by_uid_an_old_archive_is_asked_for_the_metadata(self):
+        found = call("POST", "/tools/find", [{"ID": STUDY, "Type": "Study"}], body=self.search)
+        assert run(found, metadata(), id=None, uid="1.2.3", check=True, **self.options)["changed"] is True
+
+    @pytest.mark.parametrize(
+        ("found", "message"),
+        [
+            ([], "has no study 1.2.3"),
+            ([STUDY, COPY], f"the study of 2 patients. Give one of these as id: {COPY}, {STUDY}"),
+        ],
+    )
+    def test_by_uid_it_must_be_one(self, found, message):
+        answer = call("POST", "/tools/find", [{"ID": one, "Metadata": {}} for one in found], body=self.search)
+        assert message in run(answer, id=None, uid="1.2.3", **self.options)["msg"]
+
+    @pytest.mark.parametrize("uid", ["*", "1.2\\3.4", "1.2.?", "PATIENT"])
+    def test_what_is_no_uid_is_not_searched_for(self, uid):
+        lost = call("POST", "/tools/lookup", [], body=uid)
+        assert f"has no study {uid}" in run(lost, id=None, uid=uid, **self.options)["msg"]
 
     @pytest.mark.parametrize(
         "copy",

@@ -115,13 +115,21 @@ def md5_of(content, says=None):
 
 
 def archive(*calls, overwrites=False, **more):
-    """An archive that is asked first whether it overwrites. overwrites: what it says; an int refuses to say."""
+    """An archive that is asked after its first listing whether it overwrites, if it is new enough to tell.
+
+    overwrites: what it says; an int refuses to say.
+    """
     told = {"Version": "1.12.7"} | ({} if overwrites is MISSING else {"OverwriteInstances": overwrites})
     system = call("GET", "/system", told)
     if isinstance(overwrites, int) and not isinstance(overwrites, bool):
         system = call("GET", "/system", status=overwrites)
-    asked = any(one.path == FIND for one in calls)
-    return orthanc_server.archive(*[system] * asked, *calls, **more)
+    pages = (
+        place for place, one in enumerate(calls) if one.path == FIND and isinstance(one.answer, list) and one.answer
+    )
+    first = next(pages, None)
+    asked = first is not None and any("Attachments" in instance for instance in calls[first].answer)
+    expected = [*calls[: first + 1], system, *calls[first + 1 :]] if first is not None and asked else calls
+    return orthanc_server.archive(*expected, **more)
 
 
 def run(src, *calls, check=False, **arguments):
@@ -261,14 +269,16 @@ class TestUpload:
 
 class TestCompare:
     def test_an_old_archive_is_asked_for_each_hash(self, tmp_path, three):
-        calls = find(listed(*three, old=True)), *map(md5_of, three)
+        calls = find(listed(*three, old=True)), find([], since=3), *map(md5_of, three)
         done = run(tmp_path, *calls)
         assert (done["changed"], done["upload"]["requests"]) == (False, 5)
 
     @pytest.mark.parametrize("old", [False, True])
     @pytest.mark.parametrize("compare", ["size", "uid"])
-    def test_without_hash_the_archive_is_asked_once(self, tmp_path, three, compare, old):
-        done = run(tmp_path, find(listed(*three, old=old)), compare=compare)
+    def test_without_hash_the_archive_is_asked_twice(self, tmp_path, three, compare, old):
+        """Once what it has; then whether it overwrites, or an old one, which does not say so, whether that was all."""
+        rest = [find([], since=3)] * old
+        done = run(tmp_path, find(listed(*three, old=old)), *rest, compare=compare)
         assert (done["changed"], done["upload"]["requests"], done["upload"]["present"]) == (False, 2, 3)
 
     @pytest.mark.parametrize(
@@ -289,7 +299,7 @@ class TestCompare:
         (tmp_path / "a").write_bytes(mine)
         calls = [find(listed(theirs, old=old))]
         if old:
-            calls.append(md5_of(theirs))
+            calls += [find([], since=1), md5_of(theirs)]
         failed = run(tmp_path, *calls, different="fail")
         assert failed["failed"]
         assert str(tmp_path / "a") in failed["msg"]
@@ -362,7 +372,7 @@ class TestCompare:
         """It never says that something was there; LimitFindInstances must not make the module overwrite it."""
         mine, theirs = instance(text="a"), instance(text="b")
         (tmp_path / "a").write_bytes(mine)
-        calls = [find([{"ID": "x"}] if to_the_end else listed(theirs))]
+        calls = [find([{"ID": "x", "Attachments": []}] if to_the_end else listed(theirs))]
         if to_the_end:
             calls += [find(listed(theirs), since=1), find([], since=2)]
         with archive(*calls, overwrites=overwrites) as played:

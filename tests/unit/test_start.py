@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pathlib
+import re
 import shlex
 import shutil
 import sqlite3
@@ -25,6 +26,7 @@ CREATE TABLE Resources(internalId INTEGER PRIMARY KEY AUTOINCREMENT, resourceTyp
   parentId INTEGER);
 CREATE TABLE DicomIdentifiers(id INTEGER, tagGroup INTEGER, tagElement INTEGER, value TEXT,
   PRIMARY KEY(id, tagGroup, tagElement));
+CREATE TABLE Metadata(id INTEGER, type INTEGER, value TEXT, PRIMARY KEY(id, type));
 CREATE INDEX ChildrenIndex ON Resources(parentId);
 CREATE INDEX PublicIndex ON Resources(publicId);
 CREATE INDEX ResourceTypeIndex ON Resources(resourceType);
@@ -41,6 +43,31 @@ OF_A_SERIES = (
     "SELECT instances.internalId FROM Resources AS instances INNER JOIN Resources series "
     "ON series.internalId = instances.parentId WHERE instances.resourceType = 4 AND series.publicId = 'x'"
 )
+# Of what Orthanc asks for a series, and for a list of studies: the numbers of the instances, and how many there are.
+LOOKUP = """
+WITH Lookup AS (
+  SELECT one.publicId, one.internalId, ROW_NUMBER() OVER (ORDER BY one.publicId) AS rowNumber
+  FROM Resources AS one WHERE one.resourceType = %s
+)
+SELECT publicId, internalId, rowNumber FROM Lookup UNION
+"""
+OF_THE_CHILDREN = (
+    LOOKUP % "3 AND one.publicId = 'x'"
+    + """
+SELECT value, Lookup.internalId, NULL FROM Lookup
+INNER JOIN Resources childLevel ON childLevel.parentId = Lookup.internalId
+INNER JOIN Metadata ON Metadata.id = childLevel.internalId AND Metadata.type IN (1)
+"""
+)
+OF_THE_GRANDCHILDREN = (
+    LOOKUP % "2 LIMIT 101"
+    + """
+SELECT COUNT(*), Lookup.internalId, NULL FROM Lookup
+INNER JOIN Resources childLevel ON Lookup.internalId = childLevel.parentId
+INNER JOIN Resources grandChildLevel ON childLevel.internalId = grandChildLevel.parentId GROUP BY Lookup.internalId
+"""
+)
+WHOLE_TABLE = re.compile("SCAN (childLevel|grandChildLevel|Metadata)|BLOOM FILTER")
 
 
 @pytest.fixture
@@ -112,16 +139,32 @@ def test_an_index_that_is_there_gets_them_once(start, tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
-def test_statistics_of_somebody_else_stay(start, tmp_path):
-    path = old_index(tmp_path)
+def filled(path: pathlib.Path) -> None:
+    """Two hundred studies of one series with a hundred instances each."""
     index = sqlite3.connect(path)
     with index:
-        index.execute("INSERT INTO Resources VALUES (1, 1, 'x', NULL)")
+        rows: list[tuple[int, int, str, int | None]] = [(1, 1, "patient", None)]
+        metadata: list[tuple[int, int, str]] = []
+        for study in range(200):
+            one = len(rows) + 1
+            rows += [(one, 2, f"study{study}", 1), (one + 1, 3, f"series{study}", one)]
+            instances = range(one + 2, one + 102)
+            rows += [(number, 4, f"instance{number}", one + 1) for number in instances]
+            metadata += [(number, kind, "x") for number in instances for kind in range(10)]
+        index.executemany("INSERT INTO Resources VALUES (?, ?, ?, ?)", rows)
+        index.executemany("INSERT INTO Metadata VALUES (?, ?, ?)", metadata)
         index.execute("ANALYZE")
-    theirs = index.execute("SELECT * FROM sqlite_stat1 ORDER BY 1, 2").fetchall()
-    start.prepare("/nowhere")
-    assert index.execute("SELECT * FROM sqlite_stat1 ORDER BY 1, 2").fetchall() == theirs
     index.close()
+
+
+def test_true_statistics_let_whole_tables_be_read_and_are_replaced(start, tmp_path):
+    path = old_index(tmp_path)
+    filled(path)
+    assert WHOLE_TABLE.search(plan(path, OF_THE_CHILDREN))
+    assert WHOLE_TABLE.search(plan(path, OF_THE_GRANDCHILDREN))
+    start.prepare("/nowhere")
+    assert not WHOLE_TABLE.search(plan(path, OF_THE_CHILDREN))
+    assert not WHOLE_TABLE.search(plan(path, OF_THE_GRANDCHILDREN))
 
 
 def test_a_new_index_has_them_from_the_first_start(start, tmp_path, program):

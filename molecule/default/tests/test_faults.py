@@ -193,6 +193,22 @@ def test_server_killed_and_started_returns_by_itself(host, web):
         web.delete(f"{PACS}/studies/{orthanc_id}", timeout=30)
 
 
+def test_what_is_missing_is_told_and_no_directory_is_made_of_it(host, web):
+    """Docker makes a directory of a file that it is to mount and does not find, and no later run could write the file."""
+    file = "/opt/lightbox/orthanc/start.py"
+    with host.sudo():
+        host.check_output(f"mv {file} {file}.away")
+        try:
+            restart = host.run("docker restart lightbox-orthanc")
+            assert restart.rc == 1
+            assert f"bind source path does not exist: {file}" in restart.stderr
+            assert not host.file(file).exists
+        finally:
+            host.check_output(f"mv {file}.away {file}")
+            host.check_output("docker start lightbox-orthanc")
+    wait_until_ready(web)
+
+
 def test_everything_is_proved_after_the_faults(host, web):
     run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
     assert run.returncode == 0, run.stdout[-3000:]

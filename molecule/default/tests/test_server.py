@@ -8,6 +8,8 @@ import shlex
 import pytest
 from conftest import address
 
+from tests.unit.test_start import OF_THE_CHILDREN, OF_THE_GRANDCHILDREN, ONE, WHOLE_TABLE
+
 testinfra_hosts = [address("whole")]
 pytestmark = pytest.mark.usefixtures("as_root")
 
@@ -115,14 +117,19 @@ def test_configuration_that_runs_is_the_one_rendered(host):
 
 def test_the_index_finds_one_among_many_without_reading_all(host):
     """From the first start on. A copy: the archive locks its index."""
-    question = """
-import sqlite3, sys
+    program = """
+import json, sqlite3, sys
 index = sqlite3.connect(sys.argv[1])
-one = "EXPLAIN QUERY PLAN SELECT internalId FROM Resources WHERE resourceType = 4 AND publicId = 'x'"
-print(index.execute(one).fetchall()[0][3])
+for question in json.loads(sys.argv[2]):
+    print("; ".join(row[3] for row in index.execute("EXPLAIN QUERY PLAN " + question)))
 """
-    asks = f"cp {STORAGE}/index* $d/; python3 -c {shlex.quote(question)} $d/index"
-    assert "PublicIndex" in host.check_output(f"sh -c {shlex.quote(f'd=$(mktemp -d); {asks}; rm -r $d')}")
+    questions = json.dumps([ONE, OF_THE_CHILDREN, OF_THE_GRANDCHILDREN])
+    asks = f"cp {STORAGE}/index* $d/; python3 -c {shlex.quote(program)} $d/index {shlex.quote(questions)}"
+    plans = host.check_output(f"sh -c {shlex.quote(f'd=$(mktemp -d); {asks}; rm -r $d')}").splitlines()
+    assert len(plans) == 3
+    assert "PublicIndex" in plans[0]
+    assert not WHOLE_TABLE.search(plans[1])
+    assert not WHOLE_TABLE.search(plans[2])
 
 
 def test_liveness_and_readiness_are_told_apart(host):

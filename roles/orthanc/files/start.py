@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lightbox.pacs maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Becomes the archive: `start.py PROGRAM ARGUMENT…`. Before, an index in SQLite gets statistics, where it has none.
+"""Becomes the archive: `start.py PROGRAM ARGUMENT…`. Before, an index in SQLite gets statistics.
 
 Orthanc never asks SQLite for any. Without them SQLite takes "an instance with this identifier" for "all instances, one
 of which has this identifier", as both have an index and it cannot know which is the better one: it reads all rows, at
@@ -24,24 +24,27 @@ import threading
 CONFIGURATION = "/etc/orthanc"
 PATIENCE = 60  # seconds for a new index
 
-# What ANALYZE finds in an archive, scaled to a million instances: rows, then how many have the same first column of the
-# index, the same first two, … Names that a version of Orthanc does not have are passed over by SQLite.
+# Rows, then how many have the same first column of the index, the same first two, … The proportions are those that
+# ANALYZE finds in an archive. The rows are those of 400 million images, however few there are: SQLite expects a million
+# rows from the subquery in which Orthanc looks a resource up, and where no table has more, it rather reads whole tables
+# than to look up each (in a scan, or to make a Bloom filter). Names that a version of Orthanc does not have are passed
+# over by SQLite.
 STATISTICS = {
-    ("AttachedFiles", "sqlite_autoindex_AttachedFiles_1"): "1000000 1 1",
-    ("Changes", "ChangesIndex"): "1100000 1",
-    ("DicomIdentifiers", "DicomIdentifiersIndex1"): "1100000 1",
-    ("DicomIdentifiers", "DicomIdentifiersIndex2"): "1100000 370000 120000",
-    ("DicomIdentifiers", "DicomIdentifiersIndexValues"): "1100000 1",
-    ("DicomIdentifiers", "sqlite_autoindex_DicomIdentifiers_1"): "1100000 1 1 1",
-    ("Labels", "LabelsIndex1"): "10000 1",
-    ("Labels", "LabelsIndex2"): "10000 1000",
-    ("MainDicomTags", "MainDicomTagsIndex1"): "5200000 6",
-    ("MainDicomTags", "sqlite_autoindex_MainDicomTags_1"): "5200000 6 3 1",
-    ("Metadata", "sqlite_autoindex_Metadata_1"): "10000000 10 1",
-    ("PatientRecyclingOrder", "PatientRecyclingIndex"): "10000 1",
-    ("Resources", "ChildrenIndex"): "1030000 35",
-    ("Resources", "PublicIndex"): "1030000 1",
-    ("Resources", "ResourceTypeIndex"): "1030000 260000",
+    ("AttachedFiles", "sqlite_autoindex_AttachedFiles_1"): "400000000 1 1",
+    ("Changes", "ChangesIndex"): "440000000 1",
+    ("DicomIdentifiers", "DicomIdentifiersIndex1"): "440000000 1",
+    ("DicomIdentifiers", "DicomIdentifiersIndex2"): "440000000 148000000 48000000",
+    ("DicomIdentifiers", "DicomIdentifiersIndexValues"): "440000000 1",
+    ("DicomIdentifiers", "sqlite_autoindex_DicomIdentifiers_1"): "440000000 1 1 1",
+    ("Labels", "LabelsIndex1"): "4000000 1",
+    ("Labels", "LabelsIndex2"): "4000000 400000",
+    ("MainDicomTags", "MainDicomTagsIndex1"): "2080000000 6",
+    ("MainDicomTags", "sqlite_autoindex_MainDicomTags_1"): "2080000000 6 3 1",
+    ("Metadata", "sqlite_autoindex_Metadata_1"): "4000000000 10 1",
+    ("PatientRecyclingOrder", "PatientRecyclingIndex"): "4000000 1",
+    ("Resources", "ChildrenIndex"): "412000000 35",
+    ("Resources", "PublicIndex"): "412000000 1",
+    ("Resources", "ResourceTypeIndex"): "412000000 104000000",
 }
 
 
@@ -66,19 +69,20 @@ def make_index(program: str, storage: str, directory: str) -> None:
 
 
 def add_statistics(path: str) -> None:
-    """Statistics that are there stay."""
+    """Others than these are replaced: those of ANALYZE are true, and lead SQLite to read whole tables."""
     index = sqlite3.connect(path, timeout=5, isolation_level=None)
     try:
         known = index.execute("SELECT name FROM sqlite_master WHERE name IN ('Resources', 'sqlite_stat1')").fetchall()
         if ("Resources",) not in known:
             return  # no index of Orthanc's
-        if ("sqlite_stat1",) in known and index.execute(
-            "SELECT 1 FROM sqlite_stat1 WHERE tbl = 'Resources'"
-        ).fetchone():
-            return
+        rows = sorted((*names, numbers) for names, numbers in STATISTICS.items())
+        if ("sqlite_stat1",) in known:
+            there = index.execute("SELECT tbl, idx, stat FROM sqlite_stat1 WHERE tbl <> 'GlobalProperties'").fetchall()
+            if sorted(there, key=str) == rows:
+                return
         index.execute("BEGIN IMMEDIATE")
         index.execute("ANALYZE GlobalProperties")  # makes the table
-        rows = [(*names, numbers) for names, numbers in STATISTICS.items()]
+        index.execute("DELETE FROM sqlite_stat1 WHERE tbl <> 'GlobalProperties'")
         index.executemany("INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES (?, ?, ?)", rows)
         index.execute("COMMIT")
     finally:
