@@ -194,7 +194,7 @@ def test_server_killed_and_started_returns_by_itself(host, web):
 
 
 def test_what_is_missing_is_told_and_no_directory_is_made_of_it(host, web):
-    """Docker makes a directory of a file that it is to mount and does not find, and no later run could write the file."""
+    """Docker would make a directory of a file that it does not find, and no later run could write the file."""
     file = "/opt/lightbox/orthanc/start.py"
     with host.sudo():
         host.check_output(f"mv {file} {file}.away")
