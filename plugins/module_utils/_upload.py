@@ -293,9 +293,9 @@ class Upload:
     def _overwrites(self, page: list[dict[str, Any]]) -> bool:
         """Whether the archive may overwrite what a listing left out, and never say that it was there.
 
-        One that lists no attachments is older than 1.12.5, and what tells this came with 1.12.6.
+        It says so from 1.11.0 on. One that lists neither attachments nor labels (1.12.0) is not asked.
         """
-        if not any("Attachments" in instance for instance in page):
+        if not any("Attachments" in instance or "Labels" in instance for instance in page):
             return True
         try:
             return self.archive.system.get("OverwriteInstances") not in (False, "Never")
@@ -336,7 +336,8 @@ class Upload:
             if not page:
                 return
             if self._cut_short is None:
-                self._cut_short = self._overwrites(page)
+                overwrites = self._overwrites(page)
+                self._cut_short = self._cut_short or overwrites  # an upload may have found out meanwhile
             if len(page) < PAGE and not self._cut_short:
                 return
 

@@ -184,7 +184,10 @@ class Study:
                 "Expand": True,
                 "ResponseContent": ["Metadata"],  # which an older one does not know
             }
-            found = {one["ID"]: one.get("Metadata") for one in archive.post("/tools/find", search)}
+            answer = archive.post("/tools/find", search)
+            if not isinstance(answer, list):
+                raise OrthancError(f"POST {archive.url}/tools/find does not answer as Orthanc does. Is url right?")
+            found = {one["ID"]: one.get("Metadata") for one in answer}
             identifier = only(list(found), params, "study")
             metadata = found.get(identifier)
         else:

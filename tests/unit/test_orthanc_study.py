@@ -127,6 +127,15 @@ class TestAnonymized:
         again = run(found, self.copy, id=None, uid="1.2.3", **self.options)
         assert (again["changed"], again["study"]["copy"]) == (False, COPY)
 
+    def test_by_uid_a_study_without_metadata_is_not_asked_again(self):
+        found = call("POST", "/tools/find", [{"ID": STUDY, "Metadata": {}}], body=self.search)
+        assert run(found, id=None, uid="1.2.3", check=True, **self.options)["changed"] is True
+
+    @pytest.mark.parametrize("answer", [{"a": 1}, "hello"])
+    def test_by_uid_who_is_no_archive_is_told(self, answer):
+        found = call("POST", "/tools/find", answer, body=self.search)
+        assert "does not answer as Orthanc does" in run(found, id=None, uid="1.2.3", **self.options)["msg"]
+
     def test_by_uid_an_old_archive_is_asked_for_the_metadata(self):
         found = call("POST", "/tools/find", [{"ID": STUDY, "Type": "Study"}], body=self.search)
         assert run(found, metadata(), id=None, uid="1.2.3", check=True, **self.options)["changed"] is True
@@ -142,7 +151,7 @@ class TestAnonymized:
         answer = call("POST", "/tools/find", [{"ID": one, "Metadata": {}} for one in found], body=self.search)
         assert message in run(answer, id=None, uid="1.2.3", **self.options)["msg"]
 
-    @pytest.mark.parametrize("uid", ["*", "1.2\\3.4", "1.2.?", "PATIENT"])
+    @pytest.mark.parametrize("uid", ["*", "1.2\\3.4", "1.2.?", "PATIENT", "1" * 65])
     def test_what_is_no_uid_is_not_searched_for(self, uid):
         lost = call("POST", "/tools/lookup", [], body=uid)
         assert f"has no study {uid}" in run(lost, id=None, uid=uid, **self.options)["msg"]

@@ -127,7 +127,7 @@ def archive(*calls, overwrites=False, **more):
         place for place, one in enumerate(calls) if one.path == FIND and isinstance(one.answer, list) and one.answer
     )
     first = next(pages, None)
-    asked = first is not None and any("Attachments" in instance for instance in calls[first].answer)
+    asked = first is not None and any(instance.keys() & {"Attachments", "Labels"} for instance in calls[first].answer)
     expected = [*calls[: first + 1], system, *calls[first + 1 :]] if first is not None and asked else calls
     return orthanc_server.archive(*expected, **more)
 
@@ -308,6 +308,15 @@ class TestCompare:
         for result in (checked, done):
             assert result["changed"] is True
             assert (result["upload"]["sent"], result["upload"]["replaced"]) == (0, 1)
+
+    def test_one_that_tells_no_hashes_yet_is_asked_whether_it_overwrites(self, tmp_path, three):
+        """From 1.12.0 on a listing has labels."""
+        page = [
+            {**instance, "Labels": []} if number else instance
+            for number, instance in enumerate(listed(*three, old=True))
+        ]
+        done = run(tmp_path, find(page), compare="size")
+        assert (done["changed"], done["upload"]["requests"]) == (False, 2)
 
     @pytest.mark.parametrize(("text", "size", "same"), [("a", 0, True), ("a", 2, False)])
     def test_the_size_of_what_a_listing_left_out_is_asked(self, tmp_path, text, size, same):

@@ -165,6 +165,28 @@ def test_true_statistics_let_whole_tables_be_read_and_are_replaced(start, tmp_pa
     start.prepare("/nowhere")
     assert not WHOLE_TABLE.search(plan(path, OF_THE_CHILDREN))
     assert not WHOLE_TABLE.search(plan(path, OF_THE_GRANDCHILDREN))
+    index = sqlite3.connect(path)
+    there = index.execute("SELECT tbl, idx, stat FROM sqlite_stat1 WHERE tbl <> 'GlobalProperties'").fetchall()
+    index.close()
+    assert sorted(there) == sorted((*names, numbers) for names, numbers in start.STATISTICS.items())
+    before = path.stat().st_mtime_ns
+    start.prepare("/nowhere")
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["1.12.7", "1.12.10"])
+def test_each_index_has_some(start, tmp_path, later):
+    path = old_index(tmp_path)
+    index = sqlite3.connect(path)
+    if later:  # one index in place of two
+        index.executescript(
+            "DROP INDEX DicomIdentifiersIndex2; DROP INDEX DicomIdentifiersIndexValues;"
+            "CREATE INDEX DicomIdentifiersIndex3 ON DicomIdentifiers(tagGroup, tagElement, value)"
+        )
+    start.prepare("/nowhere")
+    there = {name for (name,) in index.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    assert there <= {name for (name,) in index.execute("SELECT idx FROM sqlite_stat1")}
+    index.close()
 
 
 def test_a_new_index_has_them_from_the_first_start(start, tmp_path, program):

@@ -201,7 +201,7 @@ def test_what_is_missing_is_told_and_no_directory_is_made_of_it(host, web):
         try:
             restart = host.run("docker restart lightbox-orthanc")
             assert restart.rc == 1
-            assert f"bind source path does not exist: {file}" in restart.stderr
+            assert f"{file}: no such file" in restart.stderr
             assert not host.file(file).exists
         finally:
             host.check_output(f"mv {file}.away {file}")

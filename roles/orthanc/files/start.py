@@ -34,6 +34,7 @@ STATISTICS = {
     ("Changes", "ChangesIndex"): "440000000 1",
     ("DicomIdentifiers", "DicomIdentifiersIndex1"): "440000000 1",
     ("DicomIdentifiers", "DicomIdentifiersIndex2"): "440000000 148000000 48000000",
+    ("DicomIdentifiers", "DicomIdentifiersIndex3"): "440000000 148000000 48000000 1",
     ("DicomIdentifiers", "DicomIdentifiersIndexValues"): "440000000 1",
     ("DicomIdentifiers", "sqlite_autoindex_DicomIdentifiers_1"): "440000000 1 1 1",
     ("Labels", "LabelsIndex1"): "4000000 1",
