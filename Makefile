@@ -40,7 +40,7 @@ demo-down: setup ## Remove the demo with all that is on it
 
 .PHONY: check-config
 check-config: ## Check an inventory's answers without its servers; INVENTORY=path
-	@tests/setup venv packages
+	@tests/setup venv
 	@ansible-playbook playbooks/check_config.yml -i $(or $(INVENTORY),$(error Say which: make check-config INVENTORY=inventories/onprem))
 
 .PHONY: test

@@ -41,7 +41,9 @@ options:
     type: dict
     default: {}
   log:
-    description: Lines of the archive's log, to tell why.
+    description:
+      - Lines of the archive's log since its start. What they tell of plugins and options that it does not take is a
+        difference, too.
     type: list
     elements: str
     default: []

@@ -20,6 +20,9 @@ from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options imp
     shown,
 )
 
+# What an archive that serves may have overcome.
+PASSING = ("The database is currently not available", "locked by another instance")
+
 # What the archive writes into its log (1.12.7), and what to do.
 LOG: tuple[tuple[str, str], ...] = (
     (
@@ -45,21 +48,26 @@ LOG: tuple[tuple[str, str], ...] = (
         "orthanc_database (from the playbooks: postgresql_provider).",
     ),
     (
-        r"The database is currently not available",
+        PASSING[0],
         "The archive does not reach its database. Look whether it runs and lets the archive in (docs/database.md).",
     ),
     (
-        r"locked by another instance",
+        PASSING[1],
         "Another archive uses the same database. Stop that one, or give this one a database of its own.",
     ),
 )
 
 
-def log_findings(lines: Iterable[str]) -> list[str]:
-    """What the lines of an archive's log mean, each once. Lines that are not known are passed over."""
+def log_findings(lines: Iterable[str], serves: bool = False) -> list[str]:
+    """What the lines of an archive's log mean, each once. Lines that are not known are passed over.
+
+    serves: the archive answers, so that what may pass has passed.
+    """
     found: list[str] = []
     for line in lines:
         for pattern, say in LOG:
+            if serves and pattern in PASSING:
+                continue
             if match := re.search(pattern, line):
                 finding = say.format(**{"what": "", "more": ""} | match.groupdict())
                 if finding not in found:
@@ -86,13 +94,23 @@ def reported_versions(system: Mapping[str, Any], plugins: Iterable[Mapping[str, 
 
 
 def unloaded(archive: Archive, loaded: set[str]) -> Iterator[str]:
+    """Each library tells one name. Of some that name is known; the others can only be counted."""
+    why = f"it tells of {', '.join(sorted(loaded)) or 'none'}. Its log says why (docker logs lightbox-orthanc)."
+    names, nameless = set(), []
     for plugin in archive.plugins:
         product = archive.products.get(archive.product_of.get(plugin, ""), {})
-        if "read" in product and product["libraries"][plugin] not in loaded:
-            yield (
-                f"orthanc_plugins asks for {plugin}, but the archive did not load it: it tells of "
-                f"{', '.join(sorted(loaded)) or 'none'}. Its log says why (docker logs lightbox-orthanc)."
-            )
+        if "read" not in product:
+            nameless.append(plugin)
+            continue
+        names.add(product["libraries"][plugin])
+        if product["libraries"][plugin] not in loaded:
+            yield f"orthanc_plugins asks for {plugin}, but the archive did not load it: {why}"
+    there = len(loaded - names - {"explorer.js"})
+    if there < len(nameless):
+        yield (
+            f"orthanc_plugins asks for {', '.join(nameless)}, but the archive loaded only {there} of "
+            f"{len(nameless)}: {why}"
+        )
 
 
 def differences(
@@ -153,4 +171,4 @@ def differences(
     for finding in checked({**(versions or {}), **reported}):
         if finding not in before and "orthanc_versions says" in finding:
             found.append(finding.replace("orthanc_versions says that the archive carries", "the archive that runs is"))
-    return [*found, *(finding for finding in log_findings(log) if finding not in found)] if found else found
+    return [*found, *(finding for finding in log_findings(log, serves=True) if finding not in found)]

@@ -102,3 +102,22 @@ def test_registries_are_read_without_their_login(monkeypatch):
 def test_no_registry_of_a_machine(texts):
     hosts = registries()
     assert [name for name, text in texts.items() if any(host in text.lower() for host in hosts)] == []
+
+
+def test_check_config_is_a_command_of_its_own(tmp_path):
+    """Without Docker, without the lab's packages, and with the exit code that a pull request's checks want."""
+    (tmp_path / "hosts.yml").write_text(
+        yaml.safe_dump(
+            {"pacs": {"hosts": {"one": {"pacs_name": "pacs.example.org", "orthanc_configuration": {"StableAgee": 1}}}}}
+        )
+    )
+    results = [
+        subprocess.run(
+            ["make", "check-config", f"INVENTORY={inventory}"], cwd=PROJECT, capture_output=True, text=True, check=False
+        )
+        for inventory in ("inventories/onprem", tmp_path / "hosts.yml", "")
+    ]
+    assert [result.returncode for result in results] == [0, 2, 2], results
+    assert "orthanc_configuration.StableAgee" in results[1].stdout
+    assert "INVENTORY=inventories/onprem" in results[2].stderr
+    assert not re.search("Docker|Installing packages", "".join(result.stdout for result in results))

@@ -405,3 +405,16 @@ def test_a_network_of_a_stopped_container_stays(tmp_path):
     )
     assert run.stdout.splitlines() == ["unused", str(left)]
     assert [line for line in said.read_text().splitlines() if "network rm" in line] == ["network rm unused"]
+
+
+def test_the_guard_stands_before_a_new_image_meets_the_database():
+    (block,) = [
+        task["block"]
+        for task in yaml.safe_load((PROJECT / "roles/orthanc/tasks/move.yml").read_text())
+        if "block" in task
+    ]
+    guard = [number for number, task in enumerate(block) if task.get("ansible.builtin.include_tasks") == "guard.yml"]
+    starts = [number for number, task in enumerate(block) if task.get("community.docker.docker_container")]
+    assert len(guard) == 1
+    assert guard[0] < starts[0]
+    assert "when" not in block[guard[0]]

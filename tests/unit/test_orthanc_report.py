@@ -38,14 +38,31 @@ def test_the_archive_that_was_asked_for_has_no_differences():
     assert (
         told(info(DICOM_WEB, GDCM, INDEX, database_backend_plugin="/x.so"), [*PLUGINS, "OrthancPostgreSQLIndex"]) == []
     )
-    # A plugin of one's own, or one whose name is not known: nothing can be said.
-    assert told(info(DICOM_WEB, GDCM), [*PLUGINS, "MyPlugin"], versions={"MyPlugin": "1"}) == []
+    # A plugin of one's own: whatever its name, it is there.
+    own = {"id": "mine", "version": "1", "description": ""}
+    assert told(info(DICOM_WEB, GDCM, own), [*PLUGINS, "MyPlugin"], versions={"MyPlugin": "1"}) == []
 
 
 def test_a_plugin_that_did_not_load_is_told():
     (finding,) = told(info(DICOM_WEB))
     assert "orthanc_plugins asks for OrthancGdcm, but the archive did not load it" in finding
     assert "docker logs" in finding
+
+
+@pytest.mark.parametrize("mine", [["MyPlugin"], ["StoneWebViewer", "OrthancWSI"]])
+def test_plugins_whose_names_are_not_known_are_counted(mine):
+    there = [{"id": f"name{number}", "version": "1", "description": ""} for number in range(len(mine) - 1)]
+    explorer = {"id": "explorer.js", "version": "", "description": ""}
+    (finding,) = told(info(DICOM_WEB, GDCM, explorer, *there), [*PLUGINS, *mine])
+    assert f"asks for {', '.join(mine)}, but the archive loaded only {len(there)} of {len(mine)}" in finding
+
+
+def test_what_the_log_says_is_a_difference_by_itself_unless_it_has_passed():
+    lines = [line for line, _meaning in LINES]
+    found = told(info(DICOM_WEB, GDCM), log=lines)
+    assert any("OrthancExplorer2, which is not in the archive's image" in finding for finding in found)
+    assert not any("does not reach its database" in finding for finding in found)
+    assert any("does not reach its database" in finding for finding in log_findings(lines))
 
 
 def test_an_index_that_fell_back_to_sqlite_is_told_with_the_reason_of_the_log():

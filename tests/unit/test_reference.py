@@ -81,3 +81,10 @@ def test_no_page_is_about_what_is_gone():
     pages = {f"{role}_role" for role in ROLES}
     pages |= {f"{path.stem}_{path.parent.name.removesuffix('s')}" for path in PLUGINS}
     assert {page.stem for page in REFERENCE.glob("*.rst")} == pages | {"index"}
+
+
+def test_the_action_group_has_each_module_that_asks_an_archive():
+    modules = [path for path in PLUGINS if path.parent.name == "modules"]
+    asking = {path.stem for path in modules if "lightbox.pacs.orthanc" in fragments(constants(path)["DOCUMENTATION"])}
+    groups = yaml.safe_load((PROJECT / "meta/runtime.yml").read_text())["action_groups"]
+    assert set(groups["orthanc"]) == asking
