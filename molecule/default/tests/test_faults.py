@@ -213,7 +213,7 @@ def test_everything_is_proved_after_the_faults(host, web):
     run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
     assert run.returncode == 0, run.stdout[-3000:]
     assert " 0 failed" in run.stdout
-    assert "on a synthetic study: brought in, labelled, found and removed" in run.stdout
+    assert "on a synthetic study: brought in, labelled, found and removed; " in run.stdout
     assert "changed=0" in run.stdout.rsplit("PLAY RECAP", 1)[1]
     left = {"Level": "Study", "Query": {"PatientID": "LIGHTBOX-VERIFY-*"}}
     assert web.post(f"{PACS}/tools/find", json=left, timeout=30).json() == []
