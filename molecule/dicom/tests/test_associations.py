@@ -8,6 +8,7 @@ import datetime
 import io
 import json
 import re
+import secrets
 import ssl
 import time
 
@@ -26,6 +27,7 @@ from nodes import (
     REFERRING,
     SIDE,
     TLS,
+    Received,
     associated,
     dcmtk,
     dcmtk_listener,
@@ -37,6 +39,7 @@ from nodes import (
 )
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pynetdicom import build_context, build_role, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import
     PatientRootQueryRetrieveInformationModelFind,
@@ -122,8 +125,26 @@ SYNTAXES: dict[str, tuple[uid.UID, tuple, int]] = {
     "JPEG 2000 lossless": (uid.JPEG2000Lossless, ("pydicom", uid.JPEG2000Lossless), 16),
     "JPEG 2000": (uid.JPEG2000, ("pydicom", uid.JPEG2000), 16),
 }
+# What the archive takes besides has no encoder here: JPEG's retired processes, JPEG 2000 part 2, MPEG-2, H.264,
+# HEVC. The archive must keep such frames as they come and needs not read them, so they are bytes of chance.
+UNREAD = [
+    uid.UID(f"1.2.840.10008.1.2.4.{number}") for number in (*range(52, 57), *range(58, 67), 92, 93, *range(100, 109))
+]
+# These it lists and does not take: it drops the association at an image by JPIP, and never agrees on MIME or XML.
+JPIP = [uid.UID("1.2.840.10008.1.2.4.94"), uid.UID("1.2.840.10008.1.2.4.95")]
+NEVER_AGREED = [uid.UID("1.2.840.10008.1.2.6.1"), uid.UID("1.2.840.10008.1.2.6.2")]
 # Where a file could go in several transfer syntaxes, the sender offers one.
 OFFERED = {"implicit little endian": "-xi", "explicit big endian": "-xb", "deflated": "-xd"}
+
+
+def with_frames(data: Dataset, syntax: uid.UID) -> Dataset:
+    """The image with two frames of chance in place of its pixels, one of them of odd length."""
+    data.file_meta.TransferSyntaxUID = syntax
+    data.NumberOfFrames = 2
+    data.PixelData = encapsulate([secrets.token_bytes(1000), secrets.token_bytes(333)])
+    data["PixelData"].VR = "OB"
+    data["PixelData"].is_undefined_length = True
+    return data
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +213,38 @@ def test_what_was_sent_is_kept_as_it_was(zoo, web):
         after = pydicom.dcmread(io.BytesIO(kept[before.SOPInstanceUID]))
         assert after.file_meta.TransferSyntaxUID == before.file_meta.TransferSyntaxUID == SYNTAXES[name][0], name
         assert after == before, name
+
+
+def test_no_transfer_syntax_of_the_archive_is_left_out(host):
+    with host.sudo():
+        said = host.check_output("docker exec lightbox-orthanc python3 /usr/local/lib/lightbox/health.py known")
+    takes = {line.split()[1] for line in said.splitlines() if line.startswith("syntax ")}
+    assert takes == {one for one, _how, _bits in SYNTAXES.values()} | {*UNREAD, *JPIP, *NEVER_AGREED}
+
+
+def test_frames_that_the_archive_cannot_read_are_kept_as_they_were(web):
+    study, series = new_uid(), new_uid()
+    sent: dict[str, tuple[uid.UID, bytes]] = {}
+    contexts = [build_context(SecondaryCaptureImageStorage, syntax) for syntax in [*UNREAD, *NEVER_AGREED]]
+    with associated("SCANNER", contexts) as association:
+        assert [one.transfer_syntax[0] for one in association.accepted_contexts] == UNREAD
+        for number, syntax in enumerate(UNREAD):
+            data = with_frames(image(study, series, number), syntax)
+            assert association.send_c_store(data).get("Status") == 0x0000, syntax.name
+            sent[data.SOPInstanceUID] = syntax, data.PixelData
+    files = {one: pydicom.dcmread(io.BytesIO(file)) for one, file in stored(web, study).items()}
+    assert {one: (file.file_meta.TransferSyntaxUID, file.PixelData) for one, file in files.items()} == sent
+
+
+@pytest.mark.parametrize("syntax", JPIP, ids=["JPIP", "JPIP deflated"])
+def test_an_image_that_the_archive_cannot_keep_is_not_acknowledged(web, syntax):
+    data = image(new_uid(), new_uid())
+    data.file_meta.TransferSyntaxUID = syntax
+    del data.PixelData
+    data.PixelDataProviderURL = "https://jpip.lightbox.test/1"
+    with associated("SCANNER", [build_context(SecondaryCaptureImageStorage, syntax)]) as association:
+        assert association.send_c_store(data).get("Status") != 0x0000
+    assert stored(web, data.StudyInstanceUID) == {}
 
 
 def test_a_study_of_500_slices_in_one_association(study):
@@ -320,6 +373,50 @@ def test_get_with_pynetdicom():
 # -- What is refused
 
 
+@pytest.fixture(scope="module")
+def one_image() -> Dataset:
+    """An image in the archive, alone in its study."""
+    data = image(new_uid(), new_uid())
+    context = build_context(SecondaryCaptureImageStorage, uid.ExplicitVRLittleEndian)
+    with associated("SCANNER", [context]) as association:
+        assert association.send_c_store(data).Status == 0x0000
+    return data
+
+
+def request(title: str, model, wanted: Dataset) -> tuple[list[int | None], int]:
+    """Ask for an image with all that its transfer needs: the statuses (None: no answer), and how much came.
+
+    What came: matches of a search, images of a fetch.
+    """
+    query = Dataset()
+    query.QueryRetrieveLevel, query.PatientID, query.StudyInstanceUID = "STUDY", PATIENT_ID, wanted.StudyInstanceUID
+    got = Received()
+    with (
+        pynetdicom_listener("scanner") as moved,
+        associated(
+            title,
+            [build_context(model), build_context(SecondaryCaptureImageStorage, uid.ExplicitVRLittleEndian)],
+            ext_neg=[build_role(SecondaryCaptureImageStorage, scp_role=True)],
+            evt_handlers=[(evt.EVT_C_STORE, got.store)],
+        ) as association,
+    ):
+        assert association.is_established
+        assert len(association.accepted_contexts) == 2
+        if model == StudyRootQueryRetrieveInformationModelMove:
+            answers = list(association.send_c_move(query, "SCANNER", model))
+        elif model == StudyRootQueryRetrieveInformationModelGet:
+            answers = list(association.send_c_get(query, model))
+        else:
+            answers = list(association.send_c_find(query, model))
+    found = [one for _status, one in answers if one]
+    return [status.get("Status") for status, _one in answers], len(found) + len(got.images) + len(moved.images)
+
+
+def archive_log(host) -> str:
+    with host.sudo():
+        return host.check_output("docker logs lightbox-orthanc 2>&1")
+
+
 @pytest.mark.parametrize("title", ["ORTHANC", "ANY-SCP"])
 def test_a_wrong_called_title_is_refused(title):
     refused = dcmtk("echoscu", "-aet", "SCANNER", "-aec", title, *AT)
@@ -347,21 +444,16 @@ def test_an_unknown_calling_title_is_refused(title):
     ],
     ids=str,
 )
-def test_who_may_only_store_can_neither_search_nor_fetch(study, model, tmp_path):
-    query = Dataset()
-    query.QueryRetrieveLevel, query.StudyInstanceUID = "STUDY", study
-    with pynetdicom_listener("scanner") as received, associated("SCANNER", [build_context(model)]) as association:
-        if not association.is_established or not association.accepted_contexts:
-            return
-        if model == StudyRootQueryRetrieveInformationModelMove:
-            answers = list(association.send_c_move(query, "SCANNER", model))
-        elif model == StudyRootQueryRetrieveInformationModelGet:
-            answers = list(association.send_c_get(query, model))
-        else:
-            answers = list(association.send_c_find(query, model))
-        assert not [found for _status, found in answers if found]
-        assert [status.get("Status") for status, _found in answers] != [0x0000]
-        assert not received.images
+def test_who_may_only_store_can_neither_search_nor_fetch(host, one_image, model):
+    """The same request from who may ask gets the image, so that the refusal is not for another reason."""
+    word = model.name.split()[-1].capitalize()
+    refusal = f"The DICOM command {word} is not allowed for this modality"
+    statuses, received = request("READER", model, one_image)
+    assert (statuses[-1], received) == (0x0000, 1)
+    before = archive_log(host).count(refusal)
+    statuses, received = request("SCANNER", model, one_image)
+    assert (statuses, received) == ([None], 0), "the association ends without an answer"
+    assert archive_log(host).count(refusal) == before + 1
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1", ADDRESS])
