@@ -129,7 +129,7 @@ def test_jobs(archive, neighbours):
                 one.rest.delete(f"/studies/{image['ParentStudy']}")
 
 
-def test_info(archive):
+def test_info(archive, neighbours):
     done = archive.run("orthanc_info")
     assert done["health"]["ready"] is True
     assert done["health"]["last_change"] >= 0
@@ -146,6 +146,8 @@ def test_info(archive):
         one = archive.run("orthanc_info", gather_subset=[subset])
         assert one["requests"] == 1
         assert one[subset] is not None
+    knows = {one["name"]: one for one in archive.run("orthanc_info", gather_subset=["modalities"])["modalities"]}
+    assert {name: {key: knows[name][key] for key in entry} for name, entry in neighbours.items()} == neighbours
 
 
 def test_wrong_login(archive):
