@@ -60,6 +60,11 @@ options:
     description: Whether the archive may delete patients to make room.
     type: bool
     default: false
+  syntaxes:
+    description: Transfer syntaxes that the archive is to accept, each with or without a C(*) at its end.
+    type: list
+    elements: str
+    default: []
   variable:
     description: Name of the variable that findings name.
     type: str

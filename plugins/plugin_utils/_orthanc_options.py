@@ -12,6 +12,7 @@ carried    flavour → product → version
 products   product → section of the configuration, libraries (name in orthanc_plugins → identifier in /plugins)
 dead       keys that people set and nothing reads, with the reason and the way that works
 options    place ("DicomWeb.Root") → variants {of, since, before, type, default, choices, range, secret, danger}
+syntaxes   transfer syntaxes that the archive knows: UID → {since, before}
 """
 
 from __future__ import annotations
@@ -35,6 +36,16 @@ TYPES = {
     "dict": "a dictionary",
 }
 ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9]*(_+[A-Za-z0-9]+)+")
+# Numbers of versions, what upstream calls its newest state, and the commits by which it names some.
+VERSION = re.compile(r"\d+(\.\d+)*([-+.~].*)?|mainline\S*|[0-9a-f]{7,40}")
+# The archive reads numbers as C++'s int; what is larger stops it.
+LARGEST = 2**31 - 1
+# The interface of one plugin only: the archive hands its numbers on to browsers.
+LARGER = ("OrthancExplorer2",)
+# Variables whose dangers are accepted by their own name.
+VARIABLES = ("orthanc_dicomweb_servers", "orthanc_log_level", "orthanc_peers")
+# Stands for a dot in a name that a user gave, so that it is not taken for the one between the parts of a place.
+DOT = "\x1f"
 
 
 @functools.lru_cache(maxsize=1)
@@ -175,8 +186,17 @@ class Archive:
         """Places that have options below them."""
         return {place.rsplit(".", depth)[0] for place in self.options for depth in range(1, place.count(".") + 1)}
 
+    @functools.cached_property
+    def unknown(self) -> list[str]:
+        """Accepted places that nobody here can know. A section that is known hides no misspelling."""
+        return [place for place in self.accepted if not self.is_known_section(place)]
+
     def is_parent(self, place: str) -> bool:
         return place in self.parents or any(matches(parent, place) for parent in self.parents if "*" in parent)
+
+    def is_known_section(self, place: str) -> bool:
+        """Whether a place is a section of the configuration, or a part of one, whose options are known."""
+        return bool(self.below(place)) and self.is_parent(place)
 
     def below(self, place: str) -> list[str]:
         """Names that may stand in a place; at the top without those of the plugins' sections."""
@@ -188,6 +208,19 @@ class Archive:
             if not parent or option.startswith(f"{parent}.")
         }
         return sorted((names | (set(self.sections) if not place else set())) - {"*"})
+
+    def reads(self, place: str) -> bool:
+        """Whether what is loaded reads an option, in the versions that the archive carries."""
+        return any(
+            one["of"] in self.loaded and (one["of"] not in self.versions or self.carries(one["of"], one))
+            for one in self.variants(place)
+        )
+
+    def syntaxes(self) -> list[str]:
+        """Transfer syntaxes that the archive knows."""
+        if "Orthanc" not in self.versions:
+            return list(self.data["syntaxes"])
+        return [uid for uid, variant in self.data["syntaxes"].items() if self.carries("Orthanc", variant)]
 
     def carries(self, product: str, variant: Mapping[str, Any]) -> bool:
         version = number(self.versions[product])
@@ -281,7 +314,7 @@ def wrong_version(archive: Archive, variants: list[dict[str, Any]]) -> str:
 
 def value_findings(archive: Archive, place: str, value: Any, variant: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the value of an option that is there: type, value, range, danger."""
-    full = f"{archive.variable}.{place}"
+    full = f"{archive.variable}.{place.replace(DOT, '.')}"
     types = variant["type"] if isinstance(variant["type"], list) else [variant["type"]]
     secret = variant.get("secret", False)
     said = " a value" if secret else f" {shown(value)}"
@@ -297,8 +330,18 @@ def value_findings(archive: Archive, place: str, value: Any, variant: Mapping[st
         near = [one for one in choices if plain(str(one)) == plain(str(value))]
         near = near or difflib.get_close_matches(str(value), choices, n=1)
         yield f"{full} is{said}. Set it to one of {', '.join(choices)}." + (f" Did you mean {near[0]}?" if near else "")
+    number_of = {"int", "uint"} & set(types) and is_a(value, "int")
     if "range" in variant and not variant["range"][0] <= value <= variant["range"][1]:
         yield f"{full} is{said}. Set it to a number from {variant['range'][0]} to {variant['range'][1]}."
+    elif number_of and not -LARGEST <= value <= LARGEST and variant["of"] not in LARGER:
+        yield f"{full} is{said}, larger than the archive can read. Set it to {LARGEST} or less."
+    if variant.get("syntax") and value not in archive.syntaxes():
+        # Upstream's default of one of them is empty, and yet an empty one stops the archive.
+        near = difflib.get_close_matches(str(value), archive.syntaxes(), n=1, cutoff=0.85)
+        yield (
+            f"{full} is{said}, which is no transfer syntax that the archive knows: it would not start. Set it to a UID "
+            f"such as 1.2.840.10008.1.2.1, or take it out.{f' Did you mean {near[0]}?' if near else ''}"
+        )
     danger = variant.get("danger")
     if danger and endangers(danger["when"], value) and place not in archive.accepted:
         yield (
@@ -309,10 +352,17 @@ def value_findings(archive: Archive, place: str, value: Any, variant: Mapping[st
 
 def walk(archive: Archive, configuration: Mapping[Any, Any], parent: str = "") -> Iterator[str]:
     for name, value in configuration.items():
-        place = f"{parent}.{name}" if parent else str(name)
-        full = f"{archive.variable}.{place}"
+        place = (f"{parent}." if parent else "") + str(name).replace(".", DOT)
+        full = f"{archive.variable}.{place.replace(DOT, '.')}"
         if not isinstance(name, str):
             yield f"{full} has the key {shown(name)}, which is no text. Set it in quotes."
+            continue
+        first, dot, rest = name.partition(".")
+        if dot and first in archive.below(parent):
+            yield (
+                f"{full} has a dot in its name '{name}', which the archive would ignore silently: places are written "
+                f"nested. Set {first}: {{{rest.replace('.', ': {')}: …{'}' * (rest.count('.') + 1)} there."
+            )
             continue
         if place in archive.reserved:
             yield f"{full} is not for {archive.variable}. Take it out; what says it: {archive.reserved[place]}."
@@ -330,16 +380,16 @@ def walk(archive: Archive, configuration: Mapping[Any, Any], parent: str = "") -
                     yield from walk(archive, value, place)
                 else:
                     yield f"{full} is {shown(value)}, which is no dictionary. Set it to a dictionary."
-            elif not any(place == one or place.startswith(f"{one}.") for one in archive.accepted):
+            elif not any(f"{full}.".startswith(f"{archive.variable}.{one}.") for one in archive.unknown):
                 if not parent and ENVIRONMENT_NAME.fullmatch(name):
                     yield f"{full} {environment(archive, name)}"
                 else:
-                    where = f"the section {parent}" if parent else "the archive"
+                    where = f"the section {parent.replace(DOT, '.')}" if parent else "the archive"
                     near = suggestion(archive, parent, name)
                     yield (
                         f"{full} is not known: {where} has no such option and would ignore it silently.{near}"
                         + ("" if near else " Take it out, or, for a plugin of your own, set orthanc_accepted_options: ")
-                        + ("" if near else f"[{place}].")
+                        + ("" if near else f"[{place.replace(DOT, '.')}].")
                     )
             continue
         loaded = [variant for variant in variants if variant["of"] in archive.loaded]
@@ -369,7 +419,11 @@ def section(archive: Archive, name: str, value: Any) -> Iterator[str]:
 
 
 def plugins_findings(archive: Archive) -> Iterator[str]:
-    for plugin in archive.plugins:
+    for plugin in sorted({str(one) for one in archive.plugins if archive.plugins.count(one) > 1}):
+        yield f"orthanc_plugins has {plugin} more than once: the archive would not start. Set it once."
+    for index, plugin in enumerate(archive.plugins):
+        if plugin in archive.plugins[:index]:
+            continue
         if not isinstance(plugin, str) or not re.fullmatch(r"[A-Za-z0-9]+", plugin):
             yield f"orthanc_plugins has a name that is no name of a library ({plugin}). Take it out."
             continue
@@ -389,6 +443,54 @@ def plugins_findings(archive: Archive) -> Iterator[str]:
             yield (
                 f"orthanc_plugins has {plugin}, which orthanc_flavor {archive.flavor} does not carry: the archive "
                 f"would not start. Take it out{f', or set orthanc_flavor to {others[0]}' if others else ''}."
+            )
+
+
+def versions_findings(archive: Archive, versions: Mapping[str, Any]) -> Iterator[str]:
+    known_names = ["Orthanc", *archive.product_of]
+    for name, version in versions.items():
+        product = archive.product_of.get(name, name)
+        if product not in archive.products and name not in archive.plugins:
+            near = [one for one in known_names if plain(one) == plain(str(name))]
+            near = near or difflib.get_close_matches(str(name), known_names, n=1, cutoff=0.75)
+            yield (
+                f"orthanc_versions has {name}, which is neither Orthanc nor a plugin that orthanc_plugins loads."
+                + (f" Did you mean {near[0]}?" if near else "")
+                + " Set a name that is, or take it out."
+            )
+        elif product in archive.products and not VERSION.fullmatch(str(version)):
+            yield (
+                f"orthanc_versions.{name} is {shown(version)}, which is no version. Set it to a number in quotes, such "
+                f'as "{archive.data["carried"]["debian"].get(product, "1.0")}", or to mainline.'
+            )
+
+
+def syntaxes_findings(archive: Archive, syntaxes: Any) -> Iterator[str]:
+    """Accepted transfer syntaxes: one that the archive does not know makes it refuse every image."""
+    name = "orthanc_accepted_transfer_syntaxes"
+    examples = (
+        "Set it to UIDs of transfer syntaxes, such as 1.2.840.10008.1.2.1 or, with all that begin so, "
+        "1.2.840.10008.1.2.4.*"
+    )
+    if not isinstance(syntaxes, list):
+        yield f"{name} is {shown(syntaxes)}, which is no list. Set it to a list of UIDs."
+        return
+    uids = archive.syntaxes()
+    for syntax in syntaxes:
+        text = str(syntax)
+        if not re.fullmatch(r"1\.2\.840\.10008\.1\.2(\.[0-9]+)*(\.?\*)?", text):
+            yield f"{name} has {text}. {examples}"
+        elif not any(uid.startswith(text[:-1]) if text.endswith("*") else uid == text for uid in uids):
+            near = [uid for uid in uids if uid.startswith(text)][:3]
+            near = near or difflib.get_close_matches(text.rstrip("*."), uids, n=1, cutoff=0.9)
+            version = archive.versions.get("Orthanc", "")
+            later = archive.data["syntaxes"].get(text, {}).get("since")
+            yield (
+                f"{name} has {text}, which is no transfer syntax that Orthanc {version} knows"
+                + (f" ({later} does)" if later else "")
+                + ": it would refuse every image. "
+                + (f"Did you mean {' or '.join(near)}? " if near and not later else "")
+                + f"{examples}, or take it out."
             )
 
 
@@ -416,7 +518,7 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
         )
     if limits and at(merged, "PatientLevelEnabled") is False:
         yield f"{full}.PatientLevelEnabled is false, but {full}.{limits[0]} counts patients: {stops}"
-    if at(merged, "DicomTlsEnabled") is True:
+    if at(merged, "DicomTlsEnabled") is True and "DicomTlsEnabled" not in archive.reserved:
         needed = ["DicomTlsCertificate", "DicomTlsPrivateKey"]
         if at(merged, "DicomTlsRemoteCertificateRequired", True) is True:
             needed.append("DicomTlsTrustedCertificates")
@@ -425,6 +527,25 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
             yield (
                 f"{full}.DicomTlsEnabled is true without {', '.join(missing)}: the archive would not start. Take it "
                 "out: DICOM with TLS is the gateway's (pacs_dicom_tls_networks)."
+            )
+    addresses = at(merged, "HttpBindAddresses")
+    if is_a(addresses, "strings") and addresses and archive.reads("HttpBindAddresses"):
+        if all(re.match(r"127\.|localhost$|\[?::1\]?$", one) for one in addresses):
+            yield (
+                f"{full}.HttpBindAddresses is {shown(addresses)}, the loopback of the archive's own container: nobody "
+                "would reach it. Take it out: orthanc_http_address says on which of the server's addresses it is published."
+            )
+        elif not {"0.0.0.0", "::", "[::]", "127.0.0.1"} & set(addresses):  # noqa: S104 (what users give)
+            yield (
+                f"{full}.HttpBindAddresses is {shown(addresses)} without 127.0.0.1, at which the container's "
+                "health check asks. Set it with 127.0.0.1, or take it out."
+            )
+    for level in ("Series", "Studies"):
+        place = f"DicomWeb.{level}Metadata"
+        if at(merged, place) == "Extrapolate" and not at(merged, f"{place}ExtrapolatedTags"):
+            yield (
+                f"{full}.{place} is Extrapolate without {level}MetadataExtrapolatedTags: it would be the same as "
+                f"MainDicomTags. Set {full}.{place}ExtrapolatedTags, or another mode."
             )
     oldest = at(merged, "DicomTlsMinimumProtocolVersion", 0)
     if oldest not in (0, None) and not at(merged, "DicomTlsCiphersAccepted"):
@@ -454,6 +575,8 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
             f"orthanc_plugins has OrthancPython, but no script: the plugin would do nothing. Set "
             f"{full}.PythonScript to the script's path inside the container, or take OrthancPython out."
         )
+    if at(merged, "Worklists.Enable") is True and archive.loaded & {"ModalityWorklists", "Worklists"}:
+        yield from worklists(archive, merged)
     for product in sorted(archive.loaded & {"AdvancedStorage", "Housekeeper", "ModalityWorklists", "Worklists"}):
         name = archive.products[product]["section"]
         if at(merged, f"{name}.Enable") is not True:
@@ -461,6 +584,184 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
             yield (
                 f"orthanc_plugins has {library}, which does nothing by itself. Set {full}.{name}.Enable to true, or "
                 f"take {library} out."
+            )
+
+
+def worklists(archive: Archive, merged: Mapping[str, Any]) -> Iterator[str]:
+    section = f"{archive.variable}.Worklists"
+    newer = "Worklists" in archive.loaded
+    folders = [name for name in ("Database", "Directory") if at(merged, f"Worklists.{name}") is not None]
+    own = newer and at(merged, "Worklists.SaveInOrthancDatabase") is True
+    if not own and not [name for name in folders if newer or name == "Database"]:
+        name = "Directory" if newer else "Database"
+        yield (
+            f"{section}.Enable is true without {name}: the archive would not start. Set {section}.{name} to the folder "
+            f"of the worklists inside the container{f', or {section}.SaveInOrthancDatabase to true' if newer else ''}."
+        )
+    if own and folders:
+        yield (
+            f"{section}.SaveInOrthancDatabase is true and {section}.{folders[0]} is set: the archive would not start. "
+            "Take one of them out."
+        )
+    if newer and folders and at(merged, "Worklists.DeleteWorklistsDelay", 0) not in (0, None):
+        yield (
+            f"{section}.DeleteWorklistsDelay works with SaveInOrthancDatabase only; with {folders[0]} the archive "
+            "would not start. Take one of them out."
+        )
+
+
+REPRESENTATION = r"A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|O[BDFLW]|PN|S[HLQST]|TM|U[CILNRST]"
+NEWER_REPRESENTATION = rf"{REPRESENTATION}|OV|SV|UV"  # since 1.13.0
+HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{4}[-,]?[0-9A-Fa-f]{4}")
+LEVELS = ("Patient", "Study", "Series", "Instance")
+STOPS = "the archive would not start"
+
+
+def contents(archive: Archive, configuration: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong inside options whose content the user shapes."""
+    full = archive.variable
+
+    def loaded(place: str, kind: str) -> Any:
+        value = at(configuration, place)
+        return value if is_a(value, kind) and place not in archive.accepted and archive.reads(place) else []
+
+    for tag, entry in dict(loaded("Dictionary", "dict")).items():
+        if problem := dictionary_problem(archive, str(tag), entry):
+            yield (
+                f"{full}.Dictionary['{tag}'] is {shown(entry)}: {problem}, and {STOPS}. Set a tag such as 0009,1001 to "
+                '[VR, name, least, most number of values, private creator], such as [LO, MyTag, 1, 1, "MY CREATOR"].'
+            )
+    for level in LEVELS:
+        for name in loaded(f"ExtraMainDicomTags.{level}", "strings"):
+            if not HEXADECIMAL.fullmatch(name) and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+                yield (
+                    f"{full}.ExtraMainDicomTags.{level} has {shown(name)}, which is no DICOM tag: {STOPS}. Set it to a "
+                    "keyword such as Rows, or a number such as 0028,0010."
+                )
+    for place in ("UserMetadata", "UserContentType"):
+        yield from numbered(archive, place, dict(loaded(place, "dict")))
+    for day, periods in dict(loaded("Housekeeper.Schedule", "dict")).items():
+        for period in periods if is_a(periods, "strings") else []:
+            hours = re.fullmatch(r"(\d{1,2})-(\d{1,2})", period)
+            if not hours or not int(hours[1]) < int(hours[2]) <= 24:
+                yield (
+                    f"{full}.Housekeeper.Schedule.{day} has {shown(period)}, which is no time of a day. Set it to "
+                    "hours such as 0-6 or 20-24."
+                )
+    for index, server in enumerate(loaded("MultitenantDicom.Servers", "list")):
+        yield from tenant(f"{full}.MultitenantDicom.Servers[{index}]", server)
+    for place in ("ServeFolders", "ServeFolders.Folders"):
+        yield from served(archive, place, at(configuration, place))
+
+
+def dictionary_problem(archive: Archive, tag: str, entry: Any) -> str:
+    """Why the archive refuses an entry of its dictionary; empty where it takes it."""
+    if not isinstance(entry, list) or not 2 <= len(entry) <= 5:
+        return "it is no list of two to five"
+    if not all(is_a(part, kind) for part, kind in zip(entry, ("str", "str", "int", "int", "str"), strict=False)):
+        return "its parts are not two texts, two numbers and a text"
+    if len(entry) == 2:
+        return "this archive needs the least number of values, too"
+    newer = number(archive.versions.get("Orthanc", "0")) >= (1, 13)
+    if not re.fullmatch(NEWER_REPRESENTATION if newer else REPRESENTATION, entry[0]):
+        return f"{entry[0]} is no value representation"
+    least, most = entry[2], entry[3] if len(entry) > 3 else 0
+    if least < 1 or (most != 0 and most < least) or max(least, most) > LARGEST:
+        return "the least number of values is 1, and the most is not less (0 for any)"
+    if not HEXADECIMAL.fullmatch(tag):
+        return "" if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{2,}", tag) else "its name is no DICOM tag"
+    group = int(tag[:4], 16)
+    if len(entry) == 5 and entry[4] and (group % 2 == 0 or group in (1, 3, 5, 7, 0xFFFF)):
+        return "a private creator belongs to a tag with an odd group from 0009"
+    return ""
+
+
+def numbered(archive: Archive, place: str, names: Mapping[str, Any]) -> Iterator[str]:
+    """Names that users give to numbers: no number twice, no number as a name."""
+    full = f"{archive.variable}.{place}"
+    taken: dict[int, str] = {}
+    for name, entry in names.items():
+        value = entry
+        if place == "UserContentType" and isinstance(entry, list):
+            value = entry[0] if len(entry) == 2 and isinstance(entry[1], str) else None
+        if re.fullmatch(r"-?\d+", str(name)):
+            yield f"{full}['{name}'] has a number for its name: {STOPS}. Set a name with letters."
+        if place == "UserContentType" and not (is_a(value, "int") and 1024 <= value <= 65535):
+            yield (
+                f"{full}.{name} is {shown(entry)}: {STOPS}. Set it to a number from 1024 to 65535, or to "
+                "[number, MIME type]."
+            )
+        elif is_a(value, "int") and value in taken:
+            yield f"{full}.{name} is {value}, as {taken[value]} is: {STOPS}. Set it to a number of its own."
+        elif is_a(value, "int"):
+            taken[value] = str(name)
+
+
+def tenant(full: str, server: Any) -> Iterator[str]:
+    """One entry of MultitenantDicom.Servers."""
+    names = {
+        "AET": "str",
+        "Port": "uint",
+        "Labels": "strings",
+        "LabelsConstraint": "str",
+        "LabelsStoreLevels": "strings",
+    }
+    if not isinstance(server, Mapping):
+        yield f"{full} is {shown(server)}, which is no dictionary. Set it to a dictionary with AET, Port and Labels."
+        return
+    for name in server:
+        if name not in names:
+            near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+            yield (
+                f"{full}.{name} is not known: the plugin would ignore it silently."
+                + (f" Did you mean {near[0]}?" if near else "")
+                + f" Set one of {', '.join(names)}."
+            )
+    for name in ("AET", "Port", "Labels"):
+        if name not in server:
+            yield f"{full} has no {name}: {STOPS}. Set it to {TYPES[names[name]]}."
+    right = {name for name, kind in names.items() if name in server and is_a(server[name], kind)}
+    for name in names:
+        if name in server and name not in right:
+            yield f"{full}.{name} is {shown(server[name])}. Set it to {TYPES[names[name]]}."
+    wrong = {
+        "AET": ("AET" in right and not 1 <= len(server["AET"]) <= 16, "an AE title of 1 to 16 characters"),
+        "Port": ("Port" in right and not 1 <= server["Port"] <= 65535, "a number from 1 to 65535"),
+        "Labels": (
+            "Labels" in right and not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", one) for one in server["Labels"]),
+            "labels of 1 to 64 letters, digits, '_' and '-'",
+        ),
+        "LabelsConstraint": (
+            "LabelsConstraint" in right and server["LabelsConstraint"] not in ("All", "Any", "None"),
+            "one of All, Any, None (in quotes)",
+        ),
+        "LabelsStoreLevels": (
+            "LabelsStoreLevels" in right and not set(server["LabelsStoreLevels"]) <= set(LEVELS),
+            f"a list of {', '.join(LEVELS)}",
+        ),
+    }
+    for name, (is_wrong, remedy) in wrong.items():
+        if is_wrong:
+            yield f"{full}.{name} is {shown(server[name])}: {STOPS}. Set it to {remedy}."
+
+
+def served(archive: Archive, place: str, folders: Any) -> Iterator[str]:
+    """Folders of the container that every login could read, with passwords in them."""
+    if not isinstance(folders, Mapping) or "ServeFolders" not in archive.loaded:
+        return
+    for name, folder in folders.items():
+        if not isinstance(folder, str) or f"{place}.{name}" in archive.accepted:
+            continue
+        path = os.path.normpath(f"/{folder}").replace("//", "/")
+        inside = [one for one in ("/etc/orthanc", "/proc") if f"{path}/".startswith(f"{one}/")]
+        around = [
+            one for one in ("/etc/orthanc", "/proc", "/srv/orthanc") if f"{one}/".startswith(f"{path.rstrip('/')}/")
+        ]
+        if inside or around:
+            yield (
+                f"{archive.variable}.{place}['{name}'] is {shown(folder)}, which is dangerous: whoever logs in "
+                f"could read {(inside or around)[0]}, which holds passwords or the images' index. The safe way: a folder with "
+                f"nothing else in it. If you know and want it, set orthanc_accepted_options: [{place}.{name}]."
             )
 
 
@@ -482,11 +783,18 @@ def acceptances(archive: Archive) -> Iterator[str]:
     """Accepted places that are known and not dangerous: a yes to nothing hides what was meant."""
     for place in archive.accepted:
         variants = archive.variants(place)
+        if place in VARIABLES or (variants and variants is archive.options.get("ServeFolders.*")):
+            continue
         if variants and not any("danger" in variant for variant in variants):
             yield f"orthanc_accepted_options has {place}, which is not dangerous. Take it out."
+        elif not variants and archive.is_known_section(place):
+            yield (
+                f"orthanc_accepted_options has {place}, whose options are known: misspelt ones in it would no longer "
+                f"be told. Take it out, or set the option that you mean, such as {place}.{archive.below(place)[0]}."
+            )
         elif not variants:
             parent, _dot, name = place.rpartition(".")
-            names = [one for one in archive.below(parent) if one != name]
+            names = [one for one in [*archive.below(parent), *([] if parent else VARIABLES)] if one != name]
             near = difflib.get_close_matches(name.lower(), [one.lower() for one in names], n=1, cutoff=0.85)
             if near:
                 meant = [one for one in names if one.lower() == near[0]][0]  # noqa: RUF015
@@ -505,6 +813,7 @@ def findings(
     allow_deletion: bool = False,
     variable: str = "orthanc_configuration",
     implied: list[str] | None = None,
+    syntaxes: Any = (),
 ) -> list[str]:
     """Every finding, each with the variable, the place in it and what to do. No finding shows a secret."""
     archive = Archive(
@@ -514,7 +823,10 @@ def findings(
         return [f"{variable} is no dictionary. Set it to a dictionary of the archive's options."]
     return [
         *plugins_findings(archive),
+        *versions_findings(archive, versions or {}),
+        *syntaxes_findings(archive, list(syntaxes) if isinstance(syntaxes, (list, tuple)) else syntaxes),
         *walk(archive, configuration),
+        *contents(archive, configuration),
         *relations(archive, configuration if merged is None else merged, allow_deletion),
         *substitutions(archive, configuration, variable),
         *acceptances(archive),

@@ -113,6 +113,26 @@ def read_product(product: dict[str, Any], directory: pathlib.Path) -> tuple[Opti
     return options, [version for version, _found in history]
 
 
+def read_syntaxes(product: dict[str, Any], directory: pathlib.Path) -> dict[str, dict[str, str]]:
+    """UID of a transfer syntax that the archive knows → {since, before}, oldest release first."""
+    repository = clone(directory, product["repository"])
+    found: dict[str, dict[str, str]] = {}
+    read = 0
+    for version, commit in repository.releases(product["releases"], product["oldest"]).items():
+        texts = repository.files(commit, product["syntaxes"])
+        uids = sorted(
+            {uid for text in texts.values() for uid in re.findall(r'"(1\.2\.840\.10008\.1\.2[0-9.]*)"', text)}
+        )
+        if uids:
+            for uid in uids:
+                found.setdefault(uid, {"since": version} if read else {})
+            for uid, variant in found.items():
+                if uid not in uids:
+                    variant.setdefault("before", version)
+            read += 1
+    return found
+
+
 def image_versions(sources: dict[str, Any], directory: pathlib.Path) -> dict[str, str]:
     """Name of the image builder → version, as its build matrix says."""
     image = sources["image"]
@@ -179,6 +199,7 @@ def build(directory: pathlib.Path) -> dict[str, Any]:
         "carried": {"debian": sources["debian"], "orthancteam": image},
         "products": products,
         "dead": curated["dead"],
+        "syntaxes": read_syntaxes(sources["products"]["Orthanc"], directory),
         "options": dict(sorted(options.items())),
     }
 

@@ -140,6 +140,7 @@ DEAD: list[tuple[dict[str, Any], str, str]] = [
     ({"LogLevel": "verbose"}, "command line only", "orthanc_log_level"),
     ({"LogFile": "/var/log/orthanc.log"}, "command line only", "docker logs"),
     ({"DicomVerbose": True}, "does not read it", "orthanc_log_level"),
+    ({"Verbose": True}, "command line only", "set orthanc_log_level to verbose"),
     ({"DicomWeb": {"StowMaxInstances": 10}}, "does not read it", "gateway_max_upload"),
     ({"DicomWeb": {"StowMaxSize": 10}}, "does not read it", "gateway_max_upload"),
     ({"DicomWeb": {"Host": "10.0.10.72"}}, "links are wrong", "Forwarded"),
@@ -219,6 +220,46 @@ CASES: list[tuple[dict[Any, Any], str]] = [
     ({"DefaultEncoding": "UTF-8"}, "Did you mean Utf8?"),
     ({"DicomWeb": {"SeriesMetadata": "All"}}, "Full, MainDicomTags, Extrapolate"),
     ({"JobsHistorySize": 0}, "from 1 to"),
+    ({"StableAge": 5000000000}, "5000000000, larger than the archive can read. Set it to 2147483647 or less."),
+    ({"MaximumStorageSize": 10**13, "MaximumStorageMode": "Reject"}, "Set it to 2147483647 or less."),
+    ({"MaximumStorageCacheSize": -5}, "no whole number from 0"),
+    ({"Gdcm": {"Throttling": 0}}, "Set it to a number from 1 to"),
+    ({"MediaArchiveSize": 0}, "Set it to a number from 1 to"),
+    ({"QueryRetrieveSize": 0}, "Set it to a number from 1 to"),
+    ({"HttpRequestTimeout": 0}, "Set it to a number from 1 to"),
+    ({"IngestTranscoding": "jpeg"}, 'IngestTranscoding is "jpeg", which is no transfer syntax that the archive knows'),
+    ({"IngestTranscoding": ""}, "it would not start. Set it to a UID such as 1.2.840.10008.1.2.1, or take it out."),
+    ({"IngestTranscoding": "1.2.840.10008.1.2.4.9"}, "Did you mean 1.2.840.10008.1.2.4.9"),
+    ({"IngestTranscoding": "1.2.840.10008.1.2.4.201"}, "no transfer syntax that the archive knows"),
+    ({"DicomScuPreferredTransferSyntax": "foo"}, 'is "foo", which is no transfer syntax'),
+    # what users shape
+    ({"Dictionary": {"4d4d,0001": "oops"}}, "Dictionary['4d4d,0001'] is \"oops\": it is no list of two to five"),
+    ({"Dictionary": {"zz": ["LO", "A", 1, 1]}}, "its name is no DICOM tag, and the archive would not start. Set a tag"),
+    ({"Dictionary": {"0009,1001": ["LO", "A"]}}, "needs the least number of values"),
+    ({"Dictionary": {"0009,1001": ["LL", "A", 1, 1]}}, "LL is no value representation"),
+    ({"Dictionary": {"0009,1001": ["OV", "A", 1, 1]}}, "OV is no value representation"),
+    ({"Dictionary": {"0009,1001": ["LO", "A", "1", 1]}}, "two texts, two numbers and a text"),
+    ({"Dictionary": {"0009,1001": ["LO", "A", 2, 1]}}, "the most is not less"),
+    ({"Dictionary": {"0009,1001": ["LO", "A", 0, 1]}}, "the least number of values is 1"),
+    ({"Dictionary": {"0010,1001": ["LO", "A", 1, 1, "ME"]}}, "a tag with an odd group"),
+    (
+        {"ExtraMainDicomTags": {"Instance": ["0028;0010"]}},
+        'ExtraMainDicomTags.Instance has "0028;0010", which is no DICOM',
+    ),
+    ({"ExtraMainDicomTags": {"Instances": ["Rows"]}}, "Did you mean Instance?"),
+    ({"UserMetadata": {"a": 4000, "b": 4000}}, "UserMetadata.b is 4000, as a is: the archive would not start"),
+    ({"UserMetadata": {"17": 4000}}, "has a number for its name"),
+    ({"UserContentType": {"x": "foo"}}, "Set it to a number from 1024 to 65535, or to [number, MIME type]."),
+    ({"UserContentType": {"x": [4000]}}, "or to [number, MIME type]"),
+    ({"UserContentType": {"x": [4000, "a/b"], "y": 4000}}, "UserContentType.y is 4000, as x is"),
+    # names with dots
+    ({"DicomWeb.StudiesMetadata": "Full"}, "places are written nested. Set DicomWeb: {StudiesMetadata: …} there."),
+    ({"Gdcm.Throttling": 2}, "orthanc_configuration.Gdcm.Throttling has a dot in its name 'Gdcm.Throttling'"),
+    ({"DicomWeb.Servers.other": {}}, "Set DicomWeb: {Servers: {other: …}} there."),
+    ({"Warnings.W001_TagsBeingReadFromStorage": True}, "has a dot in its name"),
+    ({"DicomWeb.Foo": 1}, "has a dot in its name"),
+    ({"DicomWeb": {"Servers.a": {}}}, "has a dot in its name"),
+    ({"Quux.a": 3}, "set orthanc_accepted_options: [Quux.a]"),
     # versions
     ({"HttpBindAddresses": ["::1"]}, "needs Orthanc 1.12.10; orthanc_flavor debian carries 1.12.7."),
     ({"HttpBindAddresses": ["::1"]}, "or set orthanc_flavor to orthancteam"),
@@ -238,10 +279,18 @@ CASES: list[tuple[dict[Any, Any], str]] = [
     # contradictions
     ({"MaximumPatientCount": 10, "MaximumStorageMode": "Recycle"}, "deletes the oldest patients"),
     ({"MaximumStorageSize": 10, "MaximumStorageMode": "Recycle"}, "orthanc_allow_deletion: true"),
-    ({"DicomTlsEnabled": True}, "without DicomTlsCertificate, DicomTlsPrivateKey, DicomTlsTrustedCertificates"),
+    ({"DicomTlsEnabled": True}, "DICOM with TLS is the gateway's (pacs_dicom_tls_networks)"),
+    ({"SslVerifyPeers": True}, "TLS is the gateway's"),
+    ({"JpegTransferSyntaxAccepted": False}, "what says it: orthanc_accepted_transfer_syntaxes"),
     ({"DicomTlsMinimumProtocolVersion": 5}, "DicomTlsCiphersAccepted"),
     ({"WebDavUploadAllowed": True}, "WebDavEnabled is false: it does nothing"),
     ({"KeepAlive": False, "KeepAliveTimeout": 5}, "KeepAlive is false"),
+    (
+        {"DicomWeb": {"SeriesMetadata": "Extrapolate"}},
+        "Set orthanc_configuration.DicomWeb.SeriesMetadataExtrapolatedTags",
+    ),
+    ({"DicomWeb": {"StudiesMetadata": "Extrapolate"}}, "the same as MainDicomTags"),
+    ({"DicomCheckModalityHost": True}, "the gateway hides the callers' addresses"),
     ({"IngestTranscodingOfCompressed": False}, "it does nothing"),
     # what the archive would put in
     ({"DefaultPrivateCreator": "${CREATOR}"}, "orthanc_configuration.DefaultPrivateCreator has a '${'"),
@@ -255,6 +304,120 @@ def test_what_cannot_work_is_refused_with_place_and_remedy(configuration, messag
     assert message in finding
     assert "orthanc_configuration." in finding
     assert any(word in finding for word in ("Set ", "set ", "Take ", "Add ", "nothing is needed"))
+
+
+# Neighbours of what is refused, that work.
+RIGHT: list[dict[str, Any]] = [
+    {"StableAge": 2147483647, "MaximumStorageCacheSize": 0},
+    {"Gdcm": {"Throttling": 1}, "MediaArchiveSize": 1, "HttpRequestTimeout": 1},
+    {"IngestTranscoding": "1.2.840.10008.1.2.1"},
+    {"DicomScuPreferredTransferSyntax": "1.2.840.10008.1.2.4.108"},
+    {"Dictionary": {"0009,1001": ["LO", "A", 1, 1, "ME"], "00091002": ["UN", "B", 1], "7053-1000": ["DS", "C", 1, 0]}},
+    {"Dictionary": {"4d4d,0001": ["SQ", "A b", 1, 1, ""], "PatientName": ["PN", "D", 1, 1]}},
+    {"ExtraMainDicomTags": {"Instance": ["Rows", "0028,0011", "00280100"], "Patient": []}},
+    {"UserMetadata": {"a": 4000, "b": 4001, "with.dot": 4002}},
+    {"UserContentType": {"x": 4000, "y": [4001, "application/pdf"]}},
+    {"DicomWeb": {"SeriesMetadata": "Extrapolate", "SeriesMetadataExtrapolatedTags": ["BitsAllocated"]}},
+    {"DicomCheckModalityHost": False},
+]
+
+
+@pytest.mark.parametrize("configuration", RIGHT, ids=lambda value: str(value)[:60])
+def test_what_lies_beside_it_and_works_is_taken(configuration):
+    assert found(configuration) == []
+
+
+SERVER = {"AET": "TENANT", "Port": 4343, "Labels": ["a"]}
+# Plugins, their section, what the one finding says.
+OF_PLUGINS: list[tuple[str, dict[str, Any], str]] = [
+    ("Housekeeper", {"Housekeeper": {"Enable": True, "Schedule": {"Mondy": ["0-6"]}}}, "Did you mean Monday?"),
+    (
+        "Housekeeper",
+        {"Housekeeper": {"Enable": True, "Schedule": {"Monday": ["nachts"]}}},
+        "Set it to hours such as 0-6",
+    ),
+    ("Housekeeper", {"Housekeeper": {"Enable": True, "Schedule": {"Monday": ["20-6"]}}}, "Schedule.Monday has"),
+    (
+        "MultitenantDicom",
+        {"MultitenantDicom": {"Servers": [SERVER, {**SERVER, "AETT": 5}]}},
+        "Servers[1].AETT is not known",
+    ),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [{"AET": "A", "Port": 1}]}}, "Servers[0] has no Labels"),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [{**SERVER, "Port": 70000}]}}, "a number from 1 to 65535"),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [{**SERVER, "Labels": ["a b"]}]}}, "labels of 1 to 64"),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [{**SERVER, "LabelsConstraint": "all"}]}}, "one of All, Any"),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [{**SERVER, "LabelsStoreLevels": ["x"]}]}}, "Patient, Study"),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [{**SERVER, "Port": "4343"}]}}, 'Servers[0].Port is "4343"'),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": ["TENANT"]}}, "Set it to a dictionary with AET"),
+    (
+        "ModalityWorklists",
+        {"Worklists": {"Enable": True}},
+        "Set orthanc_configuration.Worklists.Database to the folder",
+    ),
+    ("ServeFolders", {"ServeFolders": {"/x": "/etc"}}, "could read /etc/orthanc"),
+    ("ServeFolders", {"ServeFolders": {"/x": "/etc/../etc/orthanc/"}}, "orthanc_accepted_options: [ServeFolders./x]"),
+    ("ServeFolders", {"ServeFolders": {"Folders": {"/x": "/"}}}, "orthanc_accepted_options: [ServeFolders.Folders./x]"),
+    ("ServeFolders", {"ServeFolders": {"/x": "/proc/1"}}, "could read /proc"),
+]
+
+
+@pytest.mark.parametrize(("plugin", "configuration", "message"), OF_PLUGINS, ids=lambda value: str(value)[:60])
+def test_what_plugins_refuse_is_refused_before(plugin, configuration, message):
+    finding = said(configuration, orthanc_plugins=[*PLUGINS, plugin])
+    assert message in finding
+    assert "orthanc_configuration." in finding
+    assert any(word in finding for word in ("Set ", "set ", "Take "))
+
+
+OF_PLUGINS_RIGHT: list[tuple[str, dict[str, Any]]] = [
+    ("Housekeeper", {"Housekeeper": {"Enable": True, "Schedule": {"Sunday": ["0-24"], "Friday": ["06-7", "20-24"]}}}),
+    ("MultitenantDicom", {"MultitenantDicom": {"Servers": [SERVER]}}),
+    (
+        "MultitenantDicom",
+        {"MultitenantDicom": {"Servers": [{**SERVER, "LabelsConstraint": "Any", "LabelsStoreLevels": ["Study"]}]}},
+    ),
+    ("ModalityWorklists", {"Worklists": {"Enable": True, "Database": "/srv/worklists"}}),
+    ("ServeFolders", {"ServeFolders": {"/x.y": "/srv/public", "/etc": "/etc2"}}),
+    ("ServeFolders", {"ServeFolders": {"Folders": {"/x": "/srv/orthanc/public"}, "Extensions": {".x": "text/x"}}}),
+]
+
+
+@pytest.mark.parametrize(("plugin", "configuration"), OF_PLUGINS_RIGHT, ids=lambda value: str(value)[:60])
+def test_what_plugins_take_is_taken(plugin, configuration):
+    assert found(configuration, orthanc_plugins=[*PLUGINS, plugin]) == []
+
+
+def test_a_folder_with_passwords_is_served_after_a_named_yes_only():
+    served: dict[str, Any] = {"orthanc_plugins": [*PLUGINS, "ServeFolders"]}
+    assert found({"ServeFolders": {"/x": "/etc"}}, **served, orthanc_accepted_options=["ServeFolders./x"]) == []
+
+
+WORKLISTS: list[tuple[dict[str, Any], str]] = [
+    ({}, "Set orthanc_configuration.Worklists.Directory to the folder"),
+    ({"Directory": "/srv/w", "SaveInOrthancDatabase": True}, "would not start. Take one of them out."),
+    ({"Directory": "/srv/w", "DeleteWorklistsDelay": 3}, "DeleteWorklistsDelay works with SaveInOrthancDatabase only"),
+]
+
+
+def test_worklists_of_the_newer_plugin():
+    plugins = [*PLUGINS, "OrthancWorklists"]
+    for more, message in WORKLISTS:
+        assert message in said({"Worklists": {"Enable": True, **more}}, "orthancteam", orthanc_plugins=plugins)
+    for more in ({"Directory": "/srv/w"}, {"SaveInOrthancDatabase": True, "DeleteWorklistsDelay": 3}):
+        assert found({"Worklists": {"Enable": True, **more}}, "orthancteam", orthanc_plugins=plugins) == []
+
+
+def test_addresses_of_the_container_that_nobody_reaches_are_refused():
+    for addresses in (["127.0.0.1"], ["::1", "127.0.0.1"]):
+        assert "nobody would reach it" in said({"HttpBindAddresses": addresses}, "orthancteam")
+    assert "health check" in said({"HttpBindAddresses": ["172.30.255.250"]}, "orthancteam")
+    for addresses in (["0.0.0.0"], ["172.30.255.250", "127.0.0.1"], []):  # noqa: S104
+        assert found({"HttpBindAddresses": addresses}, "orthancteam") == []
+
+
+def test_representations_of_newer_versions():
+    entry = {"Dictionary": {"0009,1001": ["OV", "A", 1, 1]}}
+    assert found(entry, "orthancteam") == []
 
 
 NEWER: list[tuple[dict[str, Any], str]] = [
@@ -354,6 +517,44 @@ def test_a_yes_to_what_is_not_dangerous_is_refused():
     assert "Did you mean ExecuteLuaEnabled?" in said({}, orthanc_accepted_options=["ExecuteLuaEnable"])
 
 
+def test_a_yes_to_a_whole_section_is_refused():
+    """It would silence every misspelling in there."""
+    misspelt, finding = found({"DicomWeb": {"StudyMetadata": "x"}}, orthanc_accepted_options=["DicomWeb"])
+    assert "Did you mean StudiesMetadata?" in misspelt
+    assert "orthanc_accepted_options has DicomWeb, whose options are known" in finding
+    assert "Take it out, or set the option that you mean" in finding
+    assert "Did you mean orthanc_log_level?" in said({}, orthanc_accepted_options=["orthanc_loglevel"])
+    assert "has Warnings, which is not dangerous" in said({}, orthanc_accepted_options=["Warnings"])
+    assert found({"DicomWeb": {"Mine": "x"}}, orthanc_accepted_options=["DicomWeb.Mine"]) == []
+
+
+VERSIONS: list[tuple[dict[str, Any], str]] = [
+    ({"Orthank": "1.10.0"}, "orthanc_versions has Orthank, which is neither Orthanc nor a plugin"),
+    ({"Orthank": "1.10.0"}, "Did you mean Orthanc?"),
+    ({"orthancdicomweb": "1.10"}, "Did you mean OrthancDicomWeb?"),
+    ({"Mine": "1.10"}, "Set a name that is, or take it out."),
+    ({"Orthanc": "newest"}, 'orthanc_versions.Orthanc is "newest", which is no version. Set it to a number in quotes'),
+    ({"Orthanc": ""}, "no version"),
+    ({"OrthancDicomWeb": "v1.20"}, "no version"),
+]
+
+
+@pytest.mark.parametrize(("versions", "message"), VERSIONS, ids=str)
+def test_versions_of_what_is_not_there_and_that_are_none_are_refused(versions, message):
+    assert message in said({}, orthanc_versions=versions)
+
+
+def test_versions_as_upstream_names_them_are_taken():
+    versions = {
+        "Orthanc": "mainline-1234",
+        "OrthancDicomWeb": "1.22",
+        "OrthancGdcm": 1.8,
+        "OrthancPython": "d4a8203b3390",
+    }
+    assert found({}, orthanc_versions=versions) == []
+    assert found({}, orthanc_versions={"Orthanc": "1.12.10-2", "DicomWeb": "1.22"}) == []
+
+
 def test_a_plugin_of_ones_own():
     plugins = [*PLUGINS, "MyPlugin"]
     assert "which is no plugin that orthanc_flavor debian carries" in said({}, orthanc_plugins=plugins)
@@ -367,6 +568,7 @@ PLUGIN_CASES = [
     ("OrthancExplorer2", "the archive would not start. Take it out, or set orthanc_flavor to orthancteam."),
     ("DicomWeb", "Did you mean OrthancDicomWeb?"),
     ("../x", "no name of a library"),
+    ("OrthancGdcm", "orthanc_plugins has OrthancGdcm more than once: the archive would not start. Set it once."),
 ]
 
 
@@ -375,9 +577,65 @@ def test_plugins_that_are_not_there_are_refused(plugin, message):
     assert message in said({}, orthanc_plugins=[*PLUGINS, plugin])
 
 
+STORES = [
+    (
+        {"orthanc_plugins": [*PLUGINS, "OrthancMySQLIndex"]},
+        "orthanc_plugins has OrthancMySQLIndex: an archive that has",
+    ),
+    (
+        {"orthanc_plugins": [*PLUGINS, "OrthancOdbcStorage"]},
+        "Take it out: the index is in SQLite or, with orthanc_database",
+    ),
+    ({"orthanc_plugins": [*PLUGINS, "OrthancAzureBlobStorage"]}, "AzureBlobStorage.HybridMode to WriteToObjectStorage"),
+    (
+        {
+            "orthanc_plugins": [*PLUGINS, "OrthancGoogleCloudStorage"],
+            "orthanc_object_storage": {"bucket": "images", "region": "eu"},
+            "orthanc_database": {"host": "db", "database": "o", "user": "o", "password": "x", "ca": __file__},
+        },
+        "and orthanc_object_storage is set: only one plugin can keep the images",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answers", "message"), STORES, ids=lambda value: str(value)[:60])
+def test_stores_that_the_role_does_not_know_are_refused(answers, message):
+    # Any file is a certificate here: only what is said of the plugins counts.
+    findings = found({}, "orthancteam", **answers)
+    assert [one for one in findings if message in one], findings
+    assert all("orthanc_plugins" in one or "orthanc_database.ca" in one for one in findings)
+
+
+def test_stores_that_leave_what_is_there_readable_are_taken():
+    azure = {"AzureBlobStorage": {"HybridMode": "WriteToObjectStorage"}}
+    assert found(azure, "orthancteam", orthanc_plugins=[*PLUGINS, "OrthancAzureBlobStorage"]) == []
+    advanced = {"AdvancedStorage": {"Enable": True}}
+    assert found(advanced, "orthancteam", orthanc_plugins=[*PLUGINS, "AdvancedStorage"]) == []
+
+
+def test_dead_keys_of_the_database_and_the_bucket():
+    """Their plugins are loaded by variables of the role."""
+    database = {"host": "db", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": "/ca.pem"}
+    bucket = {"bucket": "images", "region": "eu-central-1"}
+    answers: dict[str, Any] = {"orthanc_database": database, "orthanc_object_storage": bucket}
+    dead = said({"PostgreSQL": {"PrepareIndex": False}}, "orthancteam", **answers)
+    assert "orthanc_configuration.PostgreSQL.PrepareIndex does nothing: the plugin does not read it" in dead
+    assert "prepares its database by itself" in dead
+    dead = said({"AwsS3Storage": {"MigrationFromFileSystemEnabled": True}}, "orthancteam", **answers)
+    assert "does too little: HybridMode took its place" in dead
+    assert "set orthanc_configuration.AwsS3Storage.HybridMode" in dead
+    schema = said({"PostgreSQL": {"Schema": "pacs"}}, "orthancteam", **answers)
+    assert "the upgrade guard and the migration read the schema public" in schema
+
+
 def test_other_versions_of_an_image_of_ones_own_count():
     newer: dict[str, Any] = {"orthanc_versions": {"Orthanc": "1.12.10", "OrthancDicomWeb": "1.21"}}
-    assert found({"HttpBindAddresses": ["::1"], "DicomWeb": {"WadoRsLoaderThreadsCount": 2}}, **newer) == []
+    assert (
+        found(
+            {"HttpBindAddresses": ["127.0.0.1", "172.30.255.250"], "DicomWeb": {"WadoRsLoaderThreadsCount": 2}}, **newer
+        )
+        == []
+    )
     older = said({"ReadOnly": True}, "orthancteam", orthanc_versions={"Orthanc": "1.10.1"})
     assert "needs Orthanc 1.12.5; orthanc_versions says that the archive carries 1.10.1" in older
 

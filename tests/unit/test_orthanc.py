@@ -58,6 +58,15 @@ ODD: list[dict[str, Any]] = [
     {"orthanc_users": [{"name": "a.b@c-d_e", "password": "twelve chars'\"\\{{ é $"}]},
     {"orthanc_configuration": {"StableAge": 10, "DicomWeb": {"EnableWado": False}}},
     {"orthanc_plugins": ["OrthancDicomWeb"]},
+    {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.201"]},
+    {"orthanc_configuration": {"HttpsCACertificates": "/etc/ssl/certs/ca-certificates.crt"}},
+    {"orthanc_log_level": "verbose", "orthanc_accepted_options": ["orthanc_log_level"]},
+    {"orthanc_peers": [{**PEER, "url": "http://other.example.org/"}]},
+    {"orthanc_peers": [{**PEER, "url": "http://127.0.0.1:8042/", "username": "me", "password": "x"}]},
+    {
+        "orthanc_peers": [{**PEER, "url": "http://other.example.org/", "username": "me", "password": "x"}],
+        "orthanc_accepted_options": ["orthanc_peers"],
+    },
 ]
 
 
@@ -156,7 +165,39 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "jpeg"]},
         "orthanc_accepted_transfer_syntaxes has jpeg. Set",
     ),
+    (
+        {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.5"]},
+        "Orthanc 1.13.0 knows: it would refuse every image. Did you mean 1.2.840.10008.1.2.4.5",
+    ),
+    (
+        {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.7.*"]},
+        "orthanc_accepted_transfer_syntaxes has 1.2.840.10008.1.2.7.*, which",
+    ),
+    (
+        {
+            "orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.4.201"],
+            "orthanc_flavor": "debian",
+        },
+        "no transfer syntax that Orthanc 1.12.7 knows (1.12.11 does)",
+    ),
     ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2.4.*"]}, "the one that every device knows"),
+    (
+        {"orthanc_client_trusted": __file__, "orthanc_configuration": {"HttpsCACertificates": "/x.pem"}},
+        "orthanc_client_trusted and orthanc_configuration.HttpsCACertificates are both set",
+    ),
+    (
+        {"orthanc_log_level": "trace"},
+        "orthanc_log_level is trace, which is dangerous: patients' data may stand in the log",
+    ),
+    ({"orthanc_log_level": "verbose"}, "set orthanc_accepted_options: [orthanc_log_level]"),
+    (
+        {"orthanc_peers": [{**PEER, "url": "http://other/", "username": "me", "password": "x"}]},
+        "the password or the headers of other would go unencrypted",
+    ),
+    (
+        {"orthanc_dicomweb_servers": [{**PEER, "url": "http://localhost.example.org/", "http_headers": {"A": "x"}}]},
+        "set orthanc_accepted_options: [orthanc_dicomweb_servers]",
+    ),
     ({"orthanc_dicom_threads": 0}, "orthanc_dicom_threads is 0"),
     ({"orthanc_dicom_idle_seconds": 0}, "orthanc_dicom_idle_seconds is 0"),
     ({"orthanc_configuration": {"DicomWeb": {"Servers": {}}}}, "what says it: orthanc_dicomweb_servers"),
@@ -184,6 +225,35 @@ def test_bad_values_are_refused_with_the_variable_and_the_remedy(answers, messag
     assert len(found) == 1
     assert message in found[0]
     assert any(word in found[0] for word in ("Set ", "Take it out"))
+
+
+DATABASE = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": "/ca.pem"}
+BUCKETS = [
+    ("Bad_Bucket/..", "", False),
+    ("Bad_Bucket", "", False),
+    ("a..b", "", False),
+    ("ab", "", False),
+    ("a" * 64, "", False),
+    ("-ab", "", False),
+    ("images.pacs-1", "", True),
+    ("abc", "", True),
+    ("Images_1", "https://s3.example.org", True),
+    ("a/b", "https://s3.example.org", False),
+]
+
+
+@pytest.mark.parametrize(("bucket", "endpoint", "good"), BUCKETS, ids=str)
+def test_names_of_buckets(bucket, endpoint, good):
+    storage = {"bucket": bucket, "region": "eu-central-1", "endpoint": endpoint}
+    findings = ROLE.findings(orthanc_object_storage=storage, orthanc_database=DATABASE)
+    assert len(findings) == (0 if good else 1)
+    assert good or f"orthanc_object_storage.bucket is '{bucket}'" in findings[0]
+
+
+def test_a_bucket_needs_the_index_in_postgresql():
+    findings = ROLE.findings(orthanc_object_storage={"bucket": "images", "region": "eu-central-1"})
+    assert len(findings) == 1
+    assert "Set orthanc_database (from the playbooks: postgresql_provider)" in findings[0]
 
 
 def test_no_finding_shows_a_password():
