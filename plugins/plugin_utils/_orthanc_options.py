@@ -533,7 +533,8 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
         if all(re.match(r"127\.|localhost$|\[?::1\]?$", one) for one in addresses):
             yield (
                 f"{full}.HttpBindAddresses is {shown(addresses)}, the loopback of the archive's own container: nobody "
-                "would reach it. Take it out: orthanc_http_address says on which of the server's addresses it is published."
+                "would reach it. Take it out: orthanc_http_address says on which of the server's addresses it is "
+                "published."
             )
         elif not {"0.0.0.0", "::", "[::]", "127.0.0.1"} & set(addresses):  # noqa: S104 (what users give)
             yield (
@@ -760,8 +761,8 @@ def served(archive: Archive, place: str, folders: Any) -> Iterator[str]:
         if inside or around:
             yield (
                 f"{archive.variable}.{place}['{name}'] is {shown(folder)}, which is dangerous: whoever logs in "
-                f"could read {(inside or around)[0]}, which holds passwords or the images' index. The safe way: a folder with "
-                f"nothing else in it. If you know and want it, set orthanc_accepted_options: [{place}.{name}]."
+                f"could read {(inside or around)[0]}, which holds passwords or the images' index. The safe way: a folder "
+                f"with nothing else in it. If you know and want it, set orthanc_accepted_options: [{place}.{name}]."
             )
 
 
