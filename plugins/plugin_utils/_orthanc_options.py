@@ -216,6 +216,10 @@ class Archive:
             for one in self.variants(place)
         )
 
+    def is_at_least(self, version: str) -> bool:
+        """Whether the archive itself is of a version or a newer one."""
+        return number(self.versions.get("Orthanc", "0")) >= number(version)
+
     def syntaxes(self) -> list[str]:
         """Transfer syntaxes that the archive knows."""
         if "Orthanc" not in self.versions:
@@ -615,6 +619,17 @@ REPRESENTATION = r"A[EST]|CS|D[AST]|F[DL]|IS|L[OT]|O[BDFLW]|PN|S[HLQST]|TM|U[CIL
 NEWER_REPRESENTATION = rf"{REPRESENTATION}|OV|SV|UV"  # since 1.13.0
 HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{4}[-,]?[0-9A-Fa-f]{4}")
 LEVELS = ("Patient", "Study", "Series", "Instance")
+LEVEL = re.compile("patients?|study|studies|series|instances?|images?", re.I)
+# Names that the archive itself has given.
+NAMES = {
+    "UserMetadata": [
+        *("AnonymizedFrom", "CalledAET", "ExpectedNumberOfInstances", "HttpUsername", "IndexInSeries", "LastUpdate"),
+        *("MainDicomSequences", "MainDicomTagsSignature", "ModifiedFrom", "Origin", "PixelDataOffset", "PixelDataVR"),
+        *("ReceptionDate", "RemoteAET", "RemoteIP", "SopClassUid", "TransferSyntax"),
+    ],
+    "UserContentType": ["dicom", "dicom-as-json", "dicom-until-pixel-data"],
+}
+NEWER_NAMES = {"UserMetadata": ["IsProtected", "PatientRecyclingOrder"], "UserContentType": []}  # since 1.13.0
 STOPS = "the archive would not start"
 
 
@@ -663,14 +678,15 @@ def dictionary_problem(archive: Archive, tag: str, entry: Any) -> str:
         return "its parts are not two texts, two numbers and a text"
     if len(entry) == 2:
         return "this archive needs the least number of values, too"
-    newer = number(archive.versions.get("Orthanc", "0")) >= (1, 13)
+    newer = archive.is_at_least("1.13.0")
     if not re.fullmatch(NEWER_REPRESENTATION if newer else REPRESENTATION, entry[0]):
         return f"{entry[0]} is no value representation"
     least, most = entry[2], entry[3] if len(entry) > 3 else 0
     if least < 1 or (most != 0 and most < least) or max(least, most) > LARGEST:
         return "the least number of values is 1, and the most is not less (0 for any)"
+    # A name stands for a tag that is there, and none can be there twice.
     if not HEXADECIMAL.fullmatch(tag):
-        return "" if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{2,}", tag) else "its name is no DICOM tag"
+        return "its name is no number of a tag"
     group = int(tag[:4], 16)
     if len(entry) == 5 and entry[4] and (group % 2 == 0 or group in (1, 3, 5, 7, 0xFFFF)):
         return "a private creator belongs to a tag with an odd group from 0009"
@@ -681,12 +697,15 @@ def numbered(archive: Archive, place: str, names: Mapping[str, Any]) -> Iterator
     """Names that users give to numbers: no number twice, no number as a name."""
     full = f"{archive.variable}.{place}"
     taken: dict[int, str] = {}
+    own = NAMES[place] + (NEWER_NAMES[place] if archive.is_at_least("1.13.0") else [])
     for name, entry in names.items():
         value = entry
         if place == "UserContentType" and isinstance(entry, list):
             value = entry[0] if len(entry) == 2 and isinstance(entry[1], str) else None
         if re.fullmatch(r"-?\d+", str(name)):
             yield f"{full}['{name}'] has a number for its name: {STOPS}. Set a name with letters."
+        elif name in own:
+            yield f"{full}.{name} has a name that the archive gives itself: {STOPS}. Set another name."
         if place == "UserContentType" and not (is_a(value, "int") and 1024 <= value <= 65535):
             yield (
                 f"{full}.{name} is {shown(entry)}: {STOPS}. Set it to a number from 1024 to 65535, or to "
@@ -737,13 +756,14 @@ def tenant(full: str, server: Any) -> Iterator[str]:
             "one of All, Any, None (in quotes)",
         ),
         "LabelsStoreLevels": (
-            "LabelsStoreLevels" in right and not set(server["LabelsStoreLevels"]) <= set(LEVELS),
+            "LabelsStoreLevels" in right and not all(LEVEL.fullmatch(one) for one in server["LabelsStoreLevels"]),
             f"a list of {', '.join(LEVELS)}",
         ),
     }
     for name, (is_wrong, remedy) in wrong.items():
         if is_wrong:
-            yield f"{full}.{name} is {shown(server[name])}: {STOPS}. Set it to {remedy}."
+            ends = "the server would listen on another port" if name == "Port" else STOPS
+            yield f"{full}.{name} is {shown(server[name])}: {ends}. Set it to {remedy}."
 
 
 def served(archive: Archive, place: str, folders: Any) -> Iterator[str]:
@@ -761,8 +781,9 @@ def served(archive: Archive, place: str, folders: Any) -> Iterator[str]:
         if inside or around:
             yield (
                 f"{archive.variable}.{place}['{name}'] is {shown(folder)}, which is dangerous: whoever logs in "
-                f"could read {(inside or around)[0]}, which holds passwords or the images' index. The safe way: a folder "
-                f"with nothing else in it. If you know and want it, set orthanc_accepted_options: [{place}.{name}]."
+                f"could read {(inside or around)[0]}, which holds passwords or the images' index. The safe way: a "
+                "folder with nothing else in it. If you know and want it, set orthanc_accepted_options: "
+                f"[{place}.{name}]."
             )
 
 

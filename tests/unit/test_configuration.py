@@ -234,7 +234,11 @@ CASES: list[tuple[dict[Any, Any], str]] = [
     ({"DicomScuPreferredTransferSyntax": "foo"}, 'is "foo", which is no transfer syntax'),
     # what users shape
     ({"Dictionary": {"4d4d,0001": "oops"}}, "Dictionary['4d4d,0001'] is \"oops\": it is no list of two to five"),
-    ({"Dictionary": {"zz": ["LO", "A", 1, 1]}}, "its name is no DICOM tag, and the archive would not start. Set a tag"),
+    (
+        {"Dictionary": {"zz": ["LO", "A", 1, 1]}},
+        "its name is no number of a tag, and the archive would not start. Set a tag",
+    ),
+    ({"Dictionary": {"PatientName": ["PN", "PatientName", 1, 1]}}, "its name is no number of a tag"),
     ({"Dictionary": {"0009,1001": ["LO", "A"]}}, "needs the least number of values"),
     ({"Dictionary": {"0009,1001": ["LL", "A", 1, 1]}}, "LL is no value representation"),
     ({"Dictionary": {"0009,1001": ["OV", "A", 1, 1]}}, "OV is no value representation"),
@@ -248,6 +252,7 @@ CASES: list[tuple[dict[Any, Any], str]] = [
     ),
     ({"ExtraMainDicomTags": {"Instances": ["Rows"]}}, "Did you mean Instance?"),
     ({"UserMetadata": {"a": 4000, "b": 4000}}, "UserMetadata.b is 4000, as a is: the archive would not start"),
+    ({"UserMetadata": {"ReceptionDate": 4000}}, "UserMetadata.ReceptionDate has a name that the archive gives itself"),
     ({"UserMetadata": {"17": 4000}}, "has a number for its name"),
     ({"UserContentType": {"x": "foo"}}, "Set it to a number from 1024 to 65535, or to [number, MIME type]."),
     ({"UserContentType": {"x": [4000]}}, "or to [number, MIME type]"),
@@ -313,9 +318,9 @@ RIGHT: list[dict[str, Any]] = [
     {"IngestTranscoding": "1.2.840.10008.1.2.1"},
     {"DicomScuPreferredTransferSyntax": "1.2.840.10008.1.2.4.108"},
     {"Dictionary": {"0009,1001": ["LO", "A", 1, 1, "ME"], "00091002": ["UN", "B", 1], "7053-1000": ["DS", "C", 1, 0]}},
-    {"Dictionary": {"4d4d,0001": ["SQ", "A b", 1, 1, ""], "PatientName": ["PN", "D", 1, 1]}},
+    {"Dictionary": {"4d4d,0001": ["SQ", "A b", 1, 1, ""]}},
     {"ExtraMainDicomTags": {"Instance": ["Rows", "0028,0011", "00280100"], "Patient": []}},
-    {"UserMetadata": {"a": 4000, "b": 4001, "with.dot": 4002}},
+    {"UserMetadata": {"a": 4000, "b": 4001, "with.dot": 4002, "IsProtected": 4003}},
     {"UserContentType": {"x": 4000, "y": [4001, "application/pdf"]}},
     {"DicomWeb": {"SeriesMetadata": "Extrapolate", "SeriesMetadataExtrapolatedTags": ["BitsAllocated"]}},
     {"DicomCheckModalityHost": False},
@@ -374,7 +379,11 @@ OF_PLUGINS_RIGHT: list[tuple[str, dict[str, Any]]] = [
     ("MultitenantDicom", {"MultitenantDicom": {"Servers": [SERVER]}}),
     (
         "MultitenantDicom",
-        {"MultitenantDicom": {"Servers": [{**SERVER, "LabelsConstraint": "Any", "LabelsStoreLevels": ["Study"]}]}},
+        {
+            "MultitenantDicom": {
+                "Servers": [{**SERVER, "LabelsConstraint": "Any", "LabelsStoreLevels": ["Study", "series"]}]
+            }
+        },
     ),
     ("ModalityWorklists", {"Worklists": {"Enable": True, "Database": "/srv/worklists"}}),
     ("ServeFolders", {"ServeFolders": {"/x.y": "/srv/public", "/etc": "/etc2"}}),
