@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 import secrets
@@ -55,6 +56,8 @@ def archive() -> Role:
 
 def external(ca: pathlib.Path, **more: Any) -> dict[str, Any]:
     given = {"postgresql_provider": "external", "postgresql_host": "db.example.org", "postgresql_ca": str(ca)}
+    if more.get("postgresql_provider") == "local":
+        given = {}
     return given | more
 
 
@@ -188,6 +191,10 @@ def test_further_parameters_win_over_the_tuning_and_are_quoted(role):
     assert "log_line_prefix = 'it''s \\\\ %m'" in role.render("lightbox.conf", **answers)
 
 
+def configured(**parameters: Any) -> dict[str, Any]:
+    return {"postgresql_provider": "local", "postgresql_local_configuration": parameters}
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"postgresql_password": ""}, "postgresql_password is empty"),
     ({"postgresql_password": "two\nlines"}, "postgresql_password has a line break"),
@@ -259,18 +266,83 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "a power cut could lose images",
     ),
     (
-        {"postgresql_provider": "local", "postgresql_local_configuration": {"x": "1\nssl = off"}},
+        {"postgresql_provider": "local", "postgresql_local_configuration": {"work_mem": "1\nssl = off"}},
         "no line of postgresql.conf",
     ),
+    (
+        configured(shared_bufers="1GB"),
+        "postgresql_local_configuration.shared_bufers is not known. Did you mean shared_b",
+    ),
+    (configured(xyzzy=1), "name it in postgresql_local_accepted"),
+    (configured(data_directory="/x", include="/y"), "sets data_directory, include: where PostgreSQL's files"),
+    (configured(ssl_ciphers="NULL"), "sets ssl_ciphers"),
+    (configured(ssl_max_protocol_version="TLSv1.2"), "sets ssl_max_protocol_version"),
+    (configured(Fsync="off"), "Set names in lower case"),
+    (configured(log_statement="all"), "log_statement (all), which may write patients' data into PostgreSQL's log"),
+    (configured(log_min_duration_statement=0), "log_min_duration_statement (0)"),
+    (configured(log_parameter_max_length_on_error=-1), "log_parameter_max_length_on_error (-1)"),
+    (configured(debug_print_parse=True), "debug_print_parse (True)"),
+    ({"postgresql_provider": "local", "postgresql_local_networks": ["0.0.0.0/0"]}, "0.0.0.0/0: nearly everybody"),
+    ({"postgresql_provider": "local", "postgresql_local_networks": ["::/0"]}, "::/0: nearly everybody"),
+    ({"postgresql_provider": "local", "postgresql_local_networks": ["999.1.1.1/8"]}, "has 999.1.1.1/8"),
+    (
+        {"postgresql_provider": "local", "postgresql_local_address": "300.1.1.1"},
+        "postgresql_local_address is '300.1.1.1'",
+    ),
+    ({"postgresql_provider": "local", "postgresql_local_connections": "9"}, "postgresql_local_connections is 9"),
+    ({"postgresql_port": "99999"}, "postgresql_port is 99999"),
+    ({"postgresql_ca_sha256": "0" * 64}, "and postgresql_ca_sha256 says"),
 ]
 
 
 @pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_values_are_refused_with_the_variable_and_the_remedy(role, ca, answers, message):
-    found = role.findings(**external(ca) | answers)
+    found = role.findings(**external(ca, **answers))
     assert len(found) == 1, found
     assert message in found[0]
     assert PASSWORD not in found[0]
+
+
+@pytest.mark.parametrize("provider", ["none", "local"])
+@pytest.mark.parametrize("name", ["postgresql_host", "postgresql_ca", "postgresql_ca_url"])
+def test_a_database_that_would_not_be_used_is_told(role, provider, name):
+    found = role.findings(postgresql_provider=provider, **{name: "file:///db"})
+    assert len(found) == 1, found
+    assert f"{name} is set, but postgresql_provider is {provider}" in found[0]
+    assert role.findings(postgresql_provider=provider, postgresql_enabled=False, **{name: "file:///db"}) == []
+
+
+def test_a_file_of_cas_that_was_cut_off_is_told(role, ca, tmp_path):
+    half = tmp_path / "half.pem"
+    half.write_text(PEM + PEM[:40])
+    found = role.findings(**external(ca, postgresql_ca=str(half)))
+    assert len(found) == 1, found
+    assert "has 2 certificates, of which 1 are whole" in found[0]
+    half.write_text("# A comment\n" + PEM.replace("\n", "\r\n") + PEM + "\n")
+    assert role.findings(**external(ca, postgresql_ca=str(half))) == []
+
+
+def test_a_checksum_holds_for_a_file_too(role, ca):
+    checksum = hashlib.sha256(ca.read_bytes()).hexdigest()
+    assert role.findings(**external(ca, postgresql_ca_sha256=checksum.upper())) == []
+
+
+def test_numbers_may_come_as_text(role, ca):
+    texts = {"postgresql_local_connections": "100", "postgresql_local_memory_mb": "2048"}
+    assert role.findings(postgresql_provider="local", **texts) == []
+    assert parameters(role, **texts) == parameters(
+        role, postgresql_local_connections=100, postgresql_local_memory_mb=2048
+    )
+    assert parameters(role, postgresql_local_memory_mb="0") == parameters(role)
+    assert role.findings(**external(ca, postgresql_port="5432")) == []
+
+
+def test_parameters_that_keep_statements_out_of_the_log_pass_and_others_when_meant(role):
+    quiet = {"log_statement": "ddl", "log_min_duration_statement": -1, "debug_print_plan": "off", "log_duration": "on"}
+    assert role.findings(**configured(**quiet)) == []
+    loud = configured(log_min_duration_statement=1000, brand_new=1, **{"pg_stat_statements.max": 100})
+    accepted = ["log_min_duration_statement", "brand_new"]
+    assert role.findings(**loud, postgresql_local_accepted=accepted) == []
 
 
 def test_a_cluster_that_this_role_made_is_its_own(role):
@@ -421,8 +493,8 @@ def test_object_storage(archive, ca):
         ({"orthanc_object_storage": {"bucket": "images"}}, "lacks region"),
     ],
 )
-def test_object_storage_that_cannot_work_is_refused(archive, answers, word):
-    found = archive.findings(**answers)
+def test_object_storage_that_cannot_work_is_refused(archive, ca, answers, word):
+    found = archive.findings(**database(ca), **answers)
     assert len(found) == 1, found
     assert word in found[0]
 
