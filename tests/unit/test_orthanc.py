@@ -253,7 +253,7 @@ def test_names_of_buckets(bucket, endpoint, good):
 def test_a_bucket_needs_the_index_in_postgresql():
     findings = ROLE.findings(orthanc_object_storage={"bucket": "images", "region": "eu-central-1"})
     assert len(findings) == 1
-    assert "Set orthanc_database (from the playbooks: postgresql_provider)" in findings[0]
+    assert "Set orthanc_database (here: the role postgresql's provider)" in findings[0]
 
 
 def test_no_finding_shows_a_password():
