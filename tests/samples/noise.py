@@ -18,16 +18,24 @@ def new_uid() -> str:
 
 
 def instance(
-    study: str, series: str, number: int, side: int = 512, patient: str = "LIGHTBOX-FAULT"
+    study: str,
+    series: str,
+    number: int,
+    side: int = 512,
+    patient: str = "LIGHTBOX-FAULT",
+    name: str = "Noise^Test",
+    description: str = "",
 ) -> tuple[str, bytes]:
-    """A secondary capture of random pixels: its SOP Instance UID, and the file."""
+    """A secondary capture of random pixels: its SOP Instance UID, and the file. patient is an ID."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = UID(new_uid())
     data = Dataset()
     data.file_meta = meta
-    data.PatientID, data.PatientName = patient, "Noise^Test"
+    data.PatientID, data.PatientName = patient, name
+    if description:
+        data.StudyDescription = description
     data.StudyInstanceUID, data.SeriesInstanceUID = study, series
     data.SOPClassUID, data.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     data.Modality, data.InstanceNumber = "OT", number

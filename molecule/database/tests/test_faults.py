@@ -2,45 +2,108 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+import re
+import shlex
 import subprocess
-import threading
 import time
 
 import pytest
-from conftest import address
-from lab_archive import Load, container, on_server, remove, session, sql, wait_until_ready
+from conftest import INVENTORY, PROJECT, address, run_playbook
+from lab_archive import (
+    ADDRESS,
+    DESCRIPTION,
+    PATIENT_ID,
+    PATIENT_NAME,
+    Load,
+    container,
+    on_server,
+    remove,
+    session,
+    sql,
+    wait_until_ready,
+)
 
 testinfra_hosts = [address("database")]
 UNIT = "postgresql@17-main"
 AWAY = 60  # seconds
+SILENT = 34  # seconds: more than a connection may be without an answer (tcp_user_timeout)
+# Docker checks every 15 seconds, which takes up to 8 when the database is away; the third that fails counts.
+UNHEALTHY = 3 * (15 + 8) + 6
+NO = {"not ready: the index cannot be reached (HTTP 503)", "not ready: timed out"}
+
+
+@dataclasses.dataclass
+class Sample:
+    """One answer of the health check; the times are seconds of this machine's clock, which the lab's servers share."""
+
+    begun: float
+    ended: float
+    ready: bool
+    say: str
 
 
 class Watch:
-    """Asks the archive's own health check again and again: (seconds since the start, ready, what it says)."""
+    """Asks the archive's own health check every two seconds, in its container, whether the one before ended or not."""
 
-    def __init__(self, host) -> None:
-        self.host, self.over = host, threading.Event()
-        self.seen: list[tuple[float, bool, str]] = []
-        self.start = time.monotonic()
-        self.thread = threading.Thread(target=self._run)
+    # Ends when its input does.
+    PROGRAM = """
+import json, select, subprocess, sys, threading, time
+def ask():
+    begun = time.time()
+    command = [sys.executable, "/usr/local/lib/lightbox/health.py", "ready"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    print(json.dumps([begun, time.time(), done.returncode == 0, done.stdout.strip()]), flush=True)
+while not select.select([sys.stdin], [], [], 2)[0]:
+    threading.Thread(target=ask).start()
+"""
 
-    def _run(self) -> None:
-        while not self.over.is_set():
-            begun = time.monotonic() - self.start
-            answer = self.host.run("sudo docker exec lightbox-orthanc python3 /usr/local/lib/lightbox/health.py ready")
-            self.seen.append((begun, answer.rc == 0, answer.stdout.strip()))
-            self.over.wait(1)
+    def __init__(self) -> None:
+        self.seen: list[Sample] = []
+        inside = f"sudo docker exec -i lightbox-orthanc python3 -c {shlex.quote(self.PROGRAM)}"
+        self.command = ["ssh", "-F", str(PROJECT / ".lab/ssh_config"), ADDRESS, inside]
 
     def __enter__(self) -> Watch:
-        self.thread.start()
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *_unused: object) -> None:
-        self.over.set()
-        self.thread.join(60)
+        said, _unused_errors = self.process.communicate(timeout=60)
+        self.seen = sorted((Sample(*json.loads(line)) for line in said.splitlines()), key=lambda one: one.begun)
 
-    def now(self) -> float:
-        return time.monotonic() - self.start
+    def assert_told_the_outage(self, gone: float, back: float, ready: float) -> None:
+        """It was asked all the while from the outage's begin to its end and never said yes, and always afterwards."""
+        assert [one for one in self.seen if one.ended < gone and not one.ready] == []
+        away = [one for one in self.seen if gone + 1 <= one.begun < back]
+        asked = [gone + 1, *(one.begun for one in away), back]
+        assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 4, asked
+        # One that is asked shortly before the end and answered after it may say either.
+        answered = [one for one in away if one.ended < back]
+        assert len(answered) >= (back - gone) / 2 - 8
+        assert [one for one in answered if one.ready] == [], "readiness said yes while the database was away"
+        assert {one.say for one in answered} <= NO, "the reason is the database"
+        after = [one for one in self.seen if one.begun > ready]
+        assert after, "asked after the outage, too"
+        assert [one for one in after if not one.ready] == []
+
+
+def wait_for_health(host, wanted: str, until: float) -> float:
+    """Wait until Docker says that of the container; when that was."""
+    while container(host)["State"]["Health"]["Status"] != wanted:
+        assert time.time() < until, f"the container is not {wanted}"
+        time.sleep(1)
+    return time.time()
+
+
+def verify() -> tuple[int, str]:
+    """playbooks/verify.yml, whose checks of gateway and viewer fail here: its exit code, what it says of the index."""
+    answers = {"verify_enabled": True, "verify_modules": False, "verify_timeout": 4}
+    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "-e", json.dumps(answers))
+    said = [line for line in run.stdout.splitlines() if "index answers" in line]
+    return run.returncode, "\n".join(said)
 
 
 @pytest.fixture
@@ -50,34 +113,36 @@ def web():
 
 def test_database_stopped_for_a_while(host, web):
     before = container(host)
-    with Load() as load, Watch(host) as watch:
+    with Load() as load, Watch() as watch, concurrent.futures.ThreadPoolExecutor(1) as pool:
         time.sleep(3)
         on_server(host, f"systemctl stop {UNIT}")
-        gone = watch.now()
+        gone = time.time()
+        verified = pool.submit(verify)
         taken = len(load.acknowledged)
         live = on_server(
             host, "docker exec lightbox-orthanc python3 /usr/local/lib/lightbox/health.py live && echo live"
         )
-        time.sleep(AWAY)
+        time.sleep(gone + AWAY - time.time())
+        unhealthy = wait_for_health(host, "unhealthy", gone + UNHEALTHY) - gone
+        code, told = verified.result()
         during = len(load.acknowledged) - taken
-        back = watch.now()
+        back = time.time()
         on_server(host, f"systemctl start {UNIT}")
         seconds = wait_until_ready(web)
+        ready = time.time()
         taken = len(load.acknowledged)
         time.sleep(8)
         assert len(load.acknowledged) > taken + 20, "the archive takes no images after the database is back"
+        healthy = wait_for_health(host, "healthy", ready + 30) - back
     print(
-        f"database away {back - gone:.0f} s; ready {seconds:.1f} s after its start; "
-        f"{len(load.acknowledged)} images taken, {len(load.refused)} refused"
+        f"database away {back - gone:.0f} s; unhealthy after {unhealthy:.0f} s; ready {seconds:.1f} s after its "
+        f"start, healthy {healthy:.0f} s; {len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
     assert live == "live", "a database that is away must not look like an archive to restart"
     assert during <= 4, "images were acknowledged while the index could not be written"
-    away = [(ready, say) for begun, ready, say in watch.seen if gone < begun < back - 10]
-    assert len(away) >= 2
-    assert [say for ready, say in away if ready] == [], "readiness said yes while the database was away"
-    assert any("index cannot be reached" in say or "timed out" in say for _ready, say in away)
-    assert watch.seen[0][1], watch.seen[0]
-    assert watch.seen[-1][1], watch.seen[-1]
+    watch.assert_told_the_outage(gone, back, ready)
+    assert code == 2
+    assert "The archive runs, its database does not" in told
     assert seconds < 30
     after = container(host)
     assert (after["State"]["StartedAt"], after["RestartCount"]) == (
@@ -91,7 +156,7 @@ def test_database_stopped_for_a_while(host, web):
 def test_connections_cut_again_and_again(host, web):
     before = container(host)
     cut = 0
-    with Load() as load:
+    with Load() as load, Watch() as watch:
         until = time.monotonic() + 20
         while time.monotonic() < until:
             cut += int(
@@ -99,32 +164,114 @@ def test_connections_cut_again_and_again(host, web):
             )
             time.sleep(0.7)
         seconds = wait_until_ready(web)
+        ready = time.time()
         taken = len(load.acknowledged)
         time.sleep(5)
         assert len(load.acknowledged) > taken + 20
+    said_no = [one for one in watch.seen if not one.ready]
     print(
-        f"{cut} connections cut; ready after {seconds:.1f} s; "
+        f"{cut} connections cut; ready after {seconds:.1f} s; {len(said_no)} of {len(watch.seen)} times not ready; "
         f"{len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
     assert cut >= 5
+    assert {one.say for one in said_no} <= NO
+    assert [one.ready for one in watch.seen if one.begun > ready] in ([True], [True] * 2, [True] * 3)
     assert container(host)["State"]["StartedAt"] == before["State"]["StartedAt"]
     load.assert_nothing_is_lost(web)
     remove(web, load.study)
 
 
 def test_database_killed_under_load(host, web):
-    with Load() as load:
+    with Load() as load, Watch() as watch:
+        time.sleep(3)
         on_server(host, "kill -9 $(head -n 1 /var/lib/postgresql/17/main/postmaster.pid)")
+        gone = time.time()
         time.sleep(2)
         seconds = wait_until_ready(web)  # its unit starts it again
+        ready = time.time()
         taken = len(load.acknowledged)
         time.sleep(5)
         assert len(load.acknowledged) > taken + 20
     print(
         f"ready {seconds + 2:.1f} s after the kill; {len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
+    assert [one for one in watch.seen if one.ready and gone + 0.5 < one.begun and one.ended < ready - 1.5] == []
+    assert any(one.begun > ready for one in watch.seen)
+    assert [one for one in watch.seen if one.begun > ready and not one.ready] == []
     load.assert_nothing_is_lost(web)
     remove(web, load.study)
+
+
+@pytest.fixture(scope="module")
+def silence(host):
+    """Every packet between the archive and its database is lost for a while, under load; what was seen of it."""
+    before = container(host)
+    sessions = "SELECT pid FROM pg_stat_activity WHERE usename = 'orthanc'"
+    rules = ("INPUT -p tcp --dport 5432 -j DROP", "OUTPUT -p tcp --sport 5432 -j DROP")
+    with Load(threads=1) as load, Watch() as watch:
+        time.sleep(3)
+        old = set(sql(host, sessions))
+        try:
+            on_server(host, " && ".join(f"iptables -w -I {rule}" for rule in rules))
+            gone = time.time()
+            taken = len(load.acknowledged)
+            time.sleep(SILENT)
+            during = len(load.acknowledged) - taken
+            back = time.time()
+        finally:
+            on_server(host, "; ".join(f"iptables -w -D {rule}" for rule in rules))
+        seconds = wait_until_ready(session(), 60)
+        ready = time.time()
+        taken = len(load.acknowledged)
+        time.sleep(5)
+        afterwards = len(load.acknowledged) - taken
+    new = set(sql(host, sessions)) - old
+    print(
+        f"silent for {back - gone:.0f} s; ready {seconds:.1f} s after it; "
+        f"{len(load.acknowledged)} images taken, {len(load.refused)} refused"
+    )
+    restarted = container(host)["State"]["StartedAt"] != before["State"]["StartedAt"]
+    yield load, watch, (gone, back, ready), (during, afterwards), new, restarted
+    remove(session(), load.study)
+
+
+def test_the_network_loses_everything_for_a_while(silence, web):
+    load, watch, times, (during, afterwards), new, restarted = silence
+    watch.assert_told_the_outage(*times)
+    assert during <= 4, "images were acknowledged while the index could not be written"
+    assert new, "the archive gave its connection up and made another"
+    assert afterwards > 20, "the archive takes no images after the network is back"
+    assert times[2] - times[1] < 45
+    assert not restarted
+    load.assert_acknowledged_is_kept(web)
+
+
+@pytest.mark.xfail(
+    reason="where the answer to COMMIT is lost the archive deletes the file and keeps it in the index: 'AlreadyStored'"
+)
+def test_what_was_refused_in_the_silence_can_be_sent_again(silence, web):
+    silence[0].assert_refused_can_be_sent_again(web)
+
+
+@pytest.mark.xfail(
+    reason="PostgreSQL asks after two hours whether a silent client is there, and keeps its locks so long"
+)
+def test_the_database_soon_drops_an_archive_that_vanished(host):
+    timers = re.findall(r"timer:\(keepalive,(?:(\d+)min)?", on_server(host, "ss -Htno state established sport = :5432"))
+    assert timers
+    assert [one for one in timers if int(one or 0) > 1] == []
+
+
+def test_no_patient_of_the_load_is_in_the_logs(host, web):
+    """After all of the above, on each side of the connection."""
+    with host.sudo():
+        database = host.check_output("cat /var/log/postgresql/*; journalctl --no-pager")
+        archive = host.check_output("docker logs lightbox-orthanc 2>&1")
+    assert "terminating connection due to administrator command" in database
+    assert "database system was not properly shut down" in database
+    assert "PostgreSQL error" in archive
+    words = [*PATIENT_NAME.split("^"), PATIENT_ID, DESCRIPTION.split()[0]]
+    assert [word for word in words if word.lower() in (database + archive).lower()] == []
 
 
 def test_the_whole_server_restarts(host, web):
