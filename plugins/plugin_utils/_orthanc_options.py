@@ -40,8 +40,8 @@ ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9]*(_+[A-Za-z0-9]+)+")
 VERSION = re.compile(r"\d+(\.\d+)*([-+.~].*)?|mainline\S*|[0-9a-f]{7,40}")
 # The archive reads numbers as C++'s int; what is larger stops it.
 LARGEST = 2**31 - 1
-# The interface of one plugin only: the archive hands its numbers on to browsers.
-LARGER = ("OrthancExplorer2",)
+# The interface of one plugin only: the archive hands its values on to browsers.
+FOR_BROWSERS = ("OrthancExplorer2",)
 # Variables whose dangers are accepted by their own name.
 VARIABLES = ("orthanc_dicomweb_servers", "orthanc_log_level", "orthanc_peers")
 # Stands for a dot in a name that a user gave, so that it is not taken for the one between the parts of a place.
@@ -322,6 +322,8 @@ def value_findings(archive: Archive, place: str, value: Any, variant: Mapping[st
     types = variant["type"] if isinstance(variant["type"], list) else [variant["type"]]
     secret = variant.get("secret", False)
     said = " a value" if secret else f" {shown(value)}"
+    if value is None and types == ["any"] and variant["of"] in FOR_BROWSERS:
+        return  # upstream's own default of some
     if not any(is_a(value, kind) for kind in types):
         wanted = " or ".join(TYPES.get(kind, "a value") for kind in types)
         hint = ""
@@ -337,7 +339,7 @@ def value_findings(archive: Archive, place: str, value: Any, variant: Mapping[st
     number_of = {"int", "uint"} & set(types) and is_a(value, "int")
     if "range" in variant and not variant["range"][0] <= value <= variant["range"][1]:
         yield f"{full} is{said}. Set it to a number from {variant['range'][0]} to {variant['range'][1]}."
-    elif number_of and not -LARGEST <= value <= LARGEST and variant["of"] not in LARGER:
+    elif number_of and not -LARGEST <= value <= LARGEST and variant["of"] not in FOR_BROWSERS:
         yield f"{full} is{said}, larger than the archive can read. Set it to {LARGEST} or less."
     if variant.get("syntax") and value not in archive.syntaxes():
         # Upstream's default of one of them is empty, and yet an empty one stops the archive.

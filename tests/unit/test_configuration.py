@@ -163,6 +163,11 @@ def test_a_dead_key_is_refused_with_the_reason_and_the_way_that_works(configurat
     assert f"orthanc_configuration.{top}" in finding
 
 
+def test_values_for_browsers_may_be_larger_and_empty():
+    options_of_ui = {"DefaultLanguage": None, "StudyListSearchAsYouTypeDelay": 5000000000}
+    assert found({"OrthancExplorer2": {"UiOptions": options_of_ui}}, "orthancteam", **EXPLORER) == []
+
+
 EXPLORER: dict[str, Any] = {"orthanc_plugins": [*PLUGINS, "OrthancExplorer2", "OrthancAuthorization"]}
 
 
