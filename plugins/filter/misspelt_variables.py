@@ -60,8 +60,8 @@ options:
         description: Name of a variable with a list of findings.
         type: str
       pieces:
-        description: Names of the variables of which O(parts[].findings) is made, for where a wrong value breaks it. They
-          are lists of findings, or of rules, each with a condition and what to say.
+        description: Names of the variables of which O(parts[].findings) is made, for where a wrong value breaks it.
+          They are lists of findings, or of rules: a condition, and what to say.
         type: list
         elements: str
         default: []
@@ -102,7 +102,7 @@ WIRING = "playbooks/group_vars/all/wiring.yml"
 KINDS = {
     "bool": "true or false",
     "dict": "a dictionary of names and values",
-    "int": "a number",
+    "int": "a whole number (int)",
     "list": "a list",
     "path": "a path",
     "str": "text",
@@ -214,7 +214,7 @@ def wanted(name: str, option: Mapping[str, Any], value: Any = None) -> str:
     if option.get("choices") and option["type"] == "list":
         return f"Set {name} to a list of some of {', '.join(map(str, option['choices']))}, in brackets."
     if option.get("choices"):
-        return f"Set {name} to {', '.join(map(str, option['choices'][:-1]))} or {option['choices'][-1]}."
+        return f"Set {name} to one of {', '.join(map(str, option['choices']))}."
     if option["type"] == "list" and option.get("elements") == "dict":
         entry = ", ".join(f"{key}: …" for key, inner in option.get("options", {}).items() if inner.get("required"))
         return f"Set {name} to a list of entries, such as [{{{entry}}}]; [] for none."
@@ -284,7 +284,7 @@ def wrong_entry(where: str, inside: str, entry: Mapping[str, Any], options: Mapp
         if entry.get(key) is not None:
             yield from wrong_types(f"{inside}{key}", entry[key], option)
         elif option.get("required"):
-            yield f"{where} has no {key}. Set {key}: {first_sentence(option)}."
+            yield f"{where} has no {key}, which is required. Set {key}: {first_sentence(option)}."
 
 
 @functools.lru_cache(maxsize=1)
@@ -310,7 +310,7 @@ def reason(error: BaseException) -> str:
     """The innermost cause of an error in a template, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split())[:200]
+    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 class Findings:
@@ -322,6 +322,8 @@ class Findings:
         # What is wrong already, and what is made of that: more about these would be noise.
         self.wrong: set[str] = set()
         self.told_elsewhere: set[str] = set()
+        # What the wiring could not hand on: mostly for want of an answer, which is told then.
+        self.held: list[str] = []
 
     def mentions_wrong(self, text: str) -> bool:
         return not (self.wrong | self.told_elsewhere).isdisjoint(re.findall(r"\w+", text))
@@ -347,6 +349,10 @@ class Findings:
             except Exception as error:  # whatever a template of the inventory's can raise
                 told = "" if option.get("no_log") else f": {reason(error)}"
                 found = [f"{name} is set to a template that cannot be worked out{told}. {wanted(name, option)}"]
+                if name in load(WIRING):
+                    self.held += found
+                    self.wrong.add(name)
+                    continue
             if found:
                 self.said += found
                 self.spoil(name)
@@ -405,7 +411,7 @@ def input_findings(context: Any, parts: Iterable[Mapping[str, Any]]) -> list[str
         gathered.types({name: option for name, option in options.items() if name not in hidden})
     for part in parts:
         gathered.role(part)
-    return gathered.said
+    return gathered.said or gathered.held
 
 
 @pass_context

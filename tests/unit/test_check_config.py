@@ -162,11 +162,11 @@ def test_all_findings_of_a_server_come_at_once(run):
 def test_wrong_types_are_told_beside_the_findings_of_other_roles(run):
     _done, said, _files = run
     for finding in (
-        "orthanc_memory_mb is 'much'. Set orthanc_memory_mb to a number.",
-        "pacs_modalities, entry 2 (ct2) has no aet. Set aet: AE title with which it calls",
+        "orthanc_memory_mb is 'much'. Set orthanc_memory_mb to a whole number",
+        "pacs_modalities, entry 2 (ct2) has no aet, which is required. Set aet: AE title with which it calls",
         "pacs_modalities, entry 2 (ct2): manufacturr is not known. Did you mean manufacturer?",
-        "pacs_modalities, entry 3 has no name. Set name:",
-        "pacs_modalities, entry 3: port is 'high'. Set port to a number.",
+        "pacs_modalities, entry 3 has no name, which is required. Set name:",
+        "pacs_modalities, entry 3: port is 'high'. Set port to a whole number",
         "pacs_modalities, entry 3: allow, entry 1, is 'stor'. Set it to one of echo, store, find,",
         "pacs_modalities, entry 4, is text. Set it to a dictionary of names and values.",
         "Set each to a port of its own",
@@ -185,7 +185,7 @@ def test_a_value_of_any_type_breaks_no_list(run):
         "which is text. Set orthanc_configuration to a dictionary of names and values. On the command line give it",
         "gateway_frame_ancestors is empty (null). Set gateway_frame_ancestors to a list",
         "pacs_web_password is a list. Set pacs_web_password to text.",
-        "postgresql_provider is 'locl'. Did you mean local? Set postgresql_provider to none, local, rds or external.",
+        "postgresql_provider is 'locl'. Did you mean local? Set postgresql_provider to one of none, local",
         # What else these roles have to say.
         "orthanc_aet is 'MUCH_TOO_LONG_A_TITLE'",
         "gateway_workers is 0",
