@@ -840,9 +840,9 @@ def findings(
     syntaxes: Any = (),
 ) -> list[str]:
     """Every finding, each with the variable, the place in it and what to do. No finding shows a secret."""
-    archive = Archive(
-        flavor, list(plugins), versions or {}, reserved or {}, list(accepted or []), variable, list(implied or [])
-    )
+    # What is no text is told by the check of the types; here it must only break nothing.
+    texts = [[str(one) for one in many or []] for many in (plugins, accepted, implied)]
+    archive = Archive(flavor, texts[0], versions or {}, reserved or {}, texts[1], variable, texts[2])
     if not isinstance(configuration, Mapping):
         return [f"{variable} is no dictionary. Set it to a dictionary of the archive's options."]
     return [

@@ -697,6 +697,29 @@ def test_good_configurations_have_no_findings():
     )
 
 
+ODD: list[Any] = [None, 5, "x", [1, None, {"a": 1}], {"a": None}, {"a.b": [[]]}, True, 2.5]
+SHAPED = {
+    *("Dictionary", "DicomWeb", "ExtraMainDicomTags", "Gdcm", "Housekeeper", "HttpBindAddresses", "IngestTranscoding"),
+    *("MultitenantDicom", "ServeFolders", "UserContentType", "UserMetadata", "Worklists"),
+}
+
+
+@pytest.mark.parametrize("value", ODD, ids=str)
+def test_no_value_breaks_the_check(value):
+    """Whatever stands there, all other findings are told."""
+    libraries = [*PLUGINS, "Housekeeper", "ModalityWorklists", "MultitenantDicom", "ServeFolders"]
+    forms = [
+        value,
+        {"Schedule": {"Monday": value}, "Servers": [value], "Folders": value, "Enable": value, "x": [value]},
+    ]
+    for place in SHAPED:
+        for form in forms:
+            findings = options.findings({place: form, "Quux": 1}, "debian", libraries)
+            assert any("orthanc_configuration.Quux" in finding for finding in findings)
+    assert options.findings({"Quux": 1}, "debian", [value, value], versions={"Orthanc": value}, syntaxes=[value])
+    assert options.findings({"Quux": 1}, "debian", PLUGINS, accepted=[value], syntaxes=value)
+
+
 def test_the_check_takes_milliseconds():
     written = ROLE.value("__orthanc_json") | {f"StableAge{index}": index for index in range(50)}
     options.findings({}, "debian", PLUGINS)
