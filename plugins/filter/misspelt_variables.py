@@ -61,7 +61,7 @@ options:
         type: str
       pieces:
         description: Names of the variables of which O(parts[].findings) is made, for where a wrong value breaks it.
-          They are lists of findings, or of rules: a condition, and what to say.
+          They are lists of findings, or of rules, each a condition and what to say.
         type: list
         elements: str
         default: []

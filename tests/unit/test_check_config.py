@@ -105,6 +105,10 @@ HOSTS: dict[str, dict[str, Any]] = {
         "postgresql_provider": "local",
         "orthanc_database": {"host": "a.example.org", "database": "o", "user": "o", "password": "Hush7", "ca": "/x"},
     },
+    "given": {
+        "pacs_name": "given.example.org",
+        "orthanc_database": {"host": "a", "database": "o", "user": "o", "password": "Hush7", "ca": "/nowhere.pem"},
+    },
     "unused": {"pacs_name": "unused.example.org", "postgresql_host": "db.example.org"},
     "nameless": {"pacs_dicom_network": ["10.0.0.0/8"]},
 }
@@ -236,6 +240,7 @@ def test_what_is_said_twice_or_for_nothing_is_told(run):
     assert "pacs_modalities and orthanc_modalities are both set" in said["twice"]
     assert "orthanc_database and postgresql_provider (local) are both set" in said["twice"]
     assert "postgresql_host is set, but postgresql_provider is none" in said["unused"]
+    assert "orthanc_database.ca is '/nowhere.pem', and there is no such file" in said["given"]
 
 
 def test_no_finding_shows_a_secret(run):
