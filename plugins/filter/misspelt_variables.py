@@ -252,7 +252,7 @@ def wrong_types(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[st
             f"{name} {shown(value, option)}{', which is text' if as_text and not option.get('no_log') else ''}. "
             f"{wanted(name, option, value)}{' On the command line give it as JSON.' if as_text else ''}"
         )
-    elif option.get("choices") and kind != "list" and value not in option["choices"]:
+    elif option.get("choices") and kind != "list" and str(value) not in map(str, option["choices"]):
         meant = difflib.get_close_matches(str(value), map(str, option["choices"]), n=1)
         yield f"{name} {shown(value, option)}. {f'Did you mean {meant[0]}? ' if meant else ''}{wanted(name, option)}"
     elif kind == "dict" and option.get("options"):
@@ -266,7 +266,7 @@ def wrong_types(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[st
                 yield from wrong_entry(where, f"{where}: ", entry, option.get("options", {}))
             elif not has_type(entry, inner["type"]):
                 yield f"{where}, is {what(entry)}. Set it to {KINDS[inner['type']]}."
-            elif option.get("choices") and entry not in option["choices"]:
+            elif option.get("choices") and str(entry) not in map(str, option["choices"]):
                 yield f"{where}, {shown(entry, option)}. Set it to one of {', '.join(map(str, option['choices']))}."
 
 
