@@ -15,7 +15,6 @@ import requests
 from conftest import INVENTORY, lab_hosts
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
-from pynetdicom.association import Association
 
 from tests.samples import noise
 
@@ -90,7 +89,6 @@ class Load:
         self.refused: dict[str, bytes] = {}
         self.lock = threading.Lock()
         self.over = threading.Event()
-        self.association: Association | None = None
         self.threads = [threading.Thread(target=self._rest) for _unused in range(threads)]
         self.threads.append(threading.Thread(target=self._dicom))
 
@@ -110,11 +108,11 @@ class Load:
         entity = AE("DEMO")
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 60
         entity.add_requested_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)
+        association = None
         while not self.over.is_set():
             uid, file = of_load(self.study, self.series, 2)
-            if self.association is None or not self.association.is_established:
-                self.association = entity.associate(ADDRESS, 14242, ae_title="LIGHTBOX")
-            association = self.association
+            if association is None or not association.is_established:
+                association = entity.associate(ADDRESS, 14242, ae_title="LIGHTBOX")
             status = None
             if association.is_established:
                 try:
@@ -122,8 +120,8 @@ class Load:
                 except (RuntimeError, ValueError):
                     association.abort()
             self._note(uid, file, bool(status) and status.Status == 0x0000)
-        if self.association is not None and self.association.is_established:
-            self.association.release()
+        if association is not None and association.is_established:
+            association.release()
 
     def __enter__(self) -> Load:
         for thread in self.threads:
@@ -136,12 +134,8 @@ class Load:
 
     def __exit__(self, *_unused: object) -> None:
         self.over.set()
-        for thread in self.threads[:-1]:
+        for thread in self.threads:
             thread.join(120)
-        self.threads[-1].join(5)
-        if self.association is not None and self.threads[-1].is_alive():
-            self.association.abort()  # an answer that does not come would take half a minute more; it is not counted
-        self.threads[-1].join(120)
 
     def assert_acknowledged_is_kept(self, web: requests.Session) -> dict[str, str]:
         """Each image that was acknowledged is there with its pixels. What the archive has beyond that."""
