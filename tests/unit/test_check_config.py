@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import subprocess
 from typing import Any
 
@@ -139,7 +140,9 @@ def run(tmp_path_factory):
     done = check(directory)
     text = " ".join(done.stdout.split())
     bad = [name for name in HOSTS if not name.startswith("good")]
-    said = {name: text.split(f"fatal: [{name}]: FAILED!")[1].split("fatal: [")[0].replace("''", "'") for name in bad}
+    # Of each server what it said, without what Ansible says of the next one before.
+    parts = {name: re.split(r"fatal: \[|\[ERROR\]", text.split(f"fatal: [{name}]: FAILED!")[1])[0] for name in bad}
+    said = {name: part.replace("''", "'") for name, part in parts.items()}
     return done, said, sorted(path.name for path in directory.iterdir())
 
 
