@@ -528,3 +528,45 @@ def test_routes_that_are_no_collision(routes):
 def test_a_network_that_stands_is_not_asked_about():
     lines = ["free 50000000000", "owner ", "network lightbox-orthanc-172-30-255-248-29", "route 172.30.255.0/24 eth1 "]
     assert ROLE.findings(__orthanc_probe={"stdout_lines": lines}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"host": "db/x?sslmode=disable&a="}, "orthanc_database.host is 'db/x?sslmode=disable&a='"),
+        ({"host": ""}, "orthanc_database: host is empty"),
+        ({"user": "", "password": ""}, "orthanc_database: user, password are empty"),
+        ({"address": "not an address"}, "orthanc_database.address is 'not an address'"),
+        ({"port": 99999}, "orthanc_database.port is 99999. Set it to a port from 1 to 65535"),
+        ({"password": "one\ntwo"}, "orthanc_database.password has a line break"),
+    ],
+    ids=str,
+)
+def test_a_database_that_cannot_be_is_refused(change, message):
+    findings = ROLE.findings(orthanc_database=DATABASE | change)
+    assert [finding for finding in findings if message in finding], findings
+    assert not any("two" in finding for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"port": "5433"}, {"address": "10.0.0.7"}, {"address": "fd00::7"}, {"address": ""}], ids=str
+)
+def test_a_database_that_can_be_is_taken(change):
+    assert ROLE.findings(orthanc_database=DATABASE | change) == []
+
+
+@pytest.mark.parametrize(
+    ("stderr", "refused"),
+    [
+        ('ERROR:  relation "globalproperties" does not exist', False),
+        ('FATAL:  database "orthanc" does not exist', True),
+        ('FATAL:  role "orthanc" does not exist', True),
+    ],
+)
+def test_only_a_database_without_tables_has_no_revision(stderr, refused):
+    answers = {
+        "orthanc_database": DATABASE,
+        "__orthanc_database_has": {"rc": 1, "stderr": stderr, "stdout": ""},
+        "__orthanc_image_writes": {"stdout": '{"orthanc": "1.12.7", "plugin": "5.0", "revision": "6"}'},
+    }
+    assert any("does not tell its revision" in say for say in ROLE.value("__orthanc_guard", **answers)) is refused

@@ -151,11 +151,17 @@ class Load:
         for uid, orthanc_id in self.assert_acknowledged_is_kept(web).items():
             assert pixels(fetch(web, orthanc_id)) == pixels(self.refused[uid])
 
-    def assert_refused_can_be_sent_again(self, web: requests.Session) -> None:
-        """As a modality does: what is acknowledged then is kept, too."""
+    def assert_refused_can_be_sent_again(self, web: requests.Session, removing: bool = False) -> None:
+        """As a modality does: what is acknowledged then is kept, too. removing: entries without a file go before."""
         for uid, file in self.refused.items():
             said = upload(web, file)
             assert said, f"the archive refuses {uid} when it comes a second time"
+            path = f"{ARCHIVE}/instances/{said['ID']}"
+            there = said["Status"] == "AlreadyStored"
+            if removing and there and web.get(f"{path}/file", timeout=30).status_code != 200:
+                assert web.delete(path, timeout=30).status_code == 200
+                said = upload(web, file)
+                assert said["Status"] == "Success"
             assert pixels(fetch(web, said["ID"])) == pixels(file)
 
 

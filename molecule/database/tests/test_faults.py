@@ -18,14 +18,18 @@ from lab_archive import (
     DESCRIPTION,
     PATIENT_ID,
     PATIENT_NAME,
+    STORAGE,
     Load,
     container,
     on_server,
     remove,
     session,
     sql,
+    upload,
     wait_until_ready,
 )
+
+from tests.samples import noise
 
 testinfra_hosts = [address("database")]
 UNIT = "postgresql@17-main"
@@ -247,16 +251,30 @@ def test_the_network_loses_everything_for_a_while(silence, web):
     load.assert_acknowledged_is_kept(web)
 
 
-@pytest.mark.xfail(
-    reason="where the answer to COMMIT is lost the archive deletes the file and keeps it in the index: 'AlreadyStored'"
-)
 def test_what_was_refused_in_the_silence_can_be_sent_again(silence, web):
-    silence[0].assert_refused_can_be_sent_again(web)
+    """Where the answer to COMMIT was lost the archive keeps an entry without its file, which must go first."""
+    silence[0].assert_refused_can_be_sent_again(web, removing=True)
 
 
-@pytest.mark.xfail(
-    reason="PostgreSQL asks after two hours whether a silent client is there, and keeps its locks so long"
-)
+def test_an_image_without_its_file_is_found_as_documented(host, web):
+    blocks = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs/database.md").read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if "publicid" in block]
+    look = f"export PGUSER=postgres\n{block}"
+    study = noise.new_uid()
+    stored = upload(web, noise.instance(study, noise.new_uid(), 1)[1])
+    assert stored
+    assert on_server(host, look) == ""
+    question = "SELECT uuid FROM attachedfiles JOIN resources ON internalid = id WHERE filetype = 1 AND publicid = "
+    (uuid,) = sql(host, f"{question}'{stored['ID']}'", "orthanc")
+    file = f"{STORAGE}/{uuid[:2]}/{uuid[2:4]}/{uuid}"
+    on_server(host, f"mv {file} {file}.away")
+    try:
+        assert on_server(host, look) == stored["ID"]
+    finally:
+        on_server(host, f"mv {file}.away {file}")
+        remove(web, study)
+
+
 def test_the_database_soon_drops_an_archive_that_vanished(host):
     timers = re.findall(r"timer:\(keepalive,(?:(\d+)min)?", on_server(host, "ss -Htno state established sport = :5432"))
     assert timers
