@@ -69,7 +69,8 @@ def viewer(workers: int = 7, bundle_hash: str = HASH) -> dict[str, str]:
 
 
 def pack(path: Path, files: dict[str, str], prefix: str = "package/dist/") -> Path:
-    with tarfile.open(path, "w:gz") as tar:
+    """The same files give the same bytes: gzip's own time of packing would give another checksum a second later."""
+    with gzip.GzipFile(path, "wb", mtime=NPM_TIME) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for name, content in files.items():
             member = tarfile.TarInfo(prefix + name)
             member.size = len(content.encode())
