@@ -370,7 +370,7 @@ class Findings:
         try:
             entries = self.context.resolve_or_missing(name)
             count = len(entries)
-        except Exception as error:
+        except Exception as error:  # whatever a template can raise over a wrong value
             return self.cannot(name, error)
         for index in range(count):
             try:
@@ -381,7 +381,7 @@ class Findings:
                     self.tell([entry["say" if "say" in entry else "message"]])
                     # Told in the words of the answer; the role would say the same in its own.
                     self.told_elsewhere.update(entry.get("tells", []))
-            except Exception as error:
+            except Exception as error:  # the same; the other rules still count
                 self.cannot(f"{name}, number {index + 1},", error)
         return None
 
@@ -389,13 +389,13 @@ class Findings:
         """All findings of a part; those that can be had where its list as a whole breaks over a wrong value."""
         try:
             pieces = list(part.get("pieces", [])) if part.get("used", True) else []
-        except Exception:
+        except Exception:  # whatever a template can raise
             return  # whether it is used hangs on a wrong value
         try:
             if pieces and "findings" in part:
                 self.tell(list(self.context.resolve_or_missing(part["findings"])))
                 return
-        except Exception as error:
+        except Exception as error:  # one wrong value breaks the whole list: its pieces are looked at one by one
             self.cannot(part["findings"], error)
         for name in pieces:
             self.piece(name)

@@ -120,6 +120,13 @@ class Orthanc:
         """
         return self._write("POST", path, body)
 
+    def search(self, path: str, body: Any) -> list[dict[str, Any]]:
+        """As `post`, of a path that answers with a list. Raises OrthancError where whoever answers is no Orthanc."""
+        answer = self.post(path, body)
+        if not isinstance(answer, list):
+            raise OrthancError(f"POST {self.url}{path} does not answer as Orthanc does. Is url right?")
+        return answer
+
     def put(self, path: str, body: Any = None, if_match: str | None = None) -> Any:
         """As `post`. if_match: the `etag` of what is to be replaced, as an archive with CheckRevisions wants it."""
         return self._write("PUT", path, body, {"If-Match": if_match} if if_match else None)

@@ -43,9 +43,7 @@ def resource_id(archive: Orthanc, params: Mapping[str, Any], level: str) -> str 
         return str(given)
     if not params["uid"].strip():
         raise OrthancError("uid is empty. Set it to a DICOM UID, or to a patient ID.")
-    answer = archive.post("/tools/lookup", params["uid"])
-    if not isinstance(answer, list):
-        raise OrthancError(f"POST {archive.url}/tools/lookup does not answer as Orthanc does. Is url right?")
+    answer = archive.search("/tools/lookup", params["uid"])
     return only([one["ID"] for one in answer if one["Type"].lower() == level], params, level)
 
 

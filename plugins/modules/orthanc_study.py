@@ -184,10 +184,7 @@ class Study:
                 "Expand": True,
                 "ResponseContent": ["Metadata"],  # which an older one does not know
             }
-            answer = archive.post("/tools/find", search)
-            if not isinstance(answer, list):
-                raise OrthancError(f"POST {archive.url}/tools/find does not answer as Orthanc does. Is url right?")
-            found = {one["ID"]: one.get("Metadata") for one in answer}
+            found = {one["ID"]: one.get("Metadata") for one in archive.search("/tools/find", search)}
             identifier = only(list(found), params, "study")
             metadata = found.get(identifier)
         else:

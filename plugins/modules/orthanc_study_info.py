@@ -177,9 +177,7 @@ def find_all(archive: Orthanc, search: dict[str, Any], limit: int) -> list[dict[
     found: dict[str, dict[str, Any]] = {}
     since = 0
     while not wanted or len(found) < wanted:
-        page = archive.post("/tools/find", {**search, "Since": since, "Limit": wanted and wanted - since})
-        if not isinstance(page, list):
-            raise OrthancError(f"POST {archive.url}/tools/find does not answer as Orthanc does. Is url right?")
+        page = archive.search("/tools/find", {**search, "Since": since, "Limit": wanted and wanted - since})
         new = {one["ID"]: one for one in page if one["ID"] not in found}
         if not new:
             break

@@ -542,7 +542,7 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
                 "would reach it. Take it out: orthanc_http_address says on which of the server's addresses it is "
                 "published."
             )
-        elif not {"0.0.0.0", "::", "[::]", "127.0.0.1"} & set(addresses):  # noqa: S104 (what users give)
+        elif not {"0.0.0.0", "::", "[::]", "127.0.0.1"} & set(addresses):  # noqa: S104 - compared, not bound
             yield (
                 f"{full}.HttpBindAddresses is {shown(addresses)} without 127.0.0.1, at which the container's "
                 "health check asks. Set it with 127.0.0.1, or take it out."
