@@ -13,6 +13,8 @@ products   product → section of the configuration, libraries (name in orthanc_
 dead       keys that people set and nothing reads, with the reason and the way that works
 options    place ("DicomWeb.Root") → variants {of, since, before, type, default, choices, range, secret, danger}
 syntaxes   transfer syntaxes that the archive knows: UID → {since, before}
+
+and in _orthanc_keywords.json the DICOM keywords that its dictionary has, in the same form.
 """
 
 from __future__ import annotations
@@ -48,11 +50,20 @@ VARIABLES = ("orthanc_dicomweb_servers", "orthanc_log_level", "orthanc_peers")
 DOT = "\x1f"
 
 
+def read(name: str) -> dict[str, Any]:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as stream:
+        return json.load(stream)
+
+
 @functools.lru_cache(maxsize=1)
 def known() -> dict[str, Any]:
-    path = os.path.join(os.path.dirname(__file__), "_orthanc_options.json")
-    with open(path, encoding="utf-8") as stream:
-        return json.load(stream)
+    return read("_orthanc_options.json")
+
+
+@functools.lru_cache(maxsize=1)
+def dictionary() -> dict[str, dict[str, str]]:
+    """DICOM keyword → {since, before}. Read only where a configuration has one."""
+    return read("_orthanc_keywords.json")["keywords"]
 
 
 def number(version: str) -> tuple[int, ...]:
@@ -222,9 +233,16 @@ class Archive:
 
     def syntaxes(self) -> list[str]:
         """Transfer syntaxes that the archive knows."""
+        return self.its_own(self.data["syntaxes"])
+
+    def keywords(self) -> list[str]:
+        """DICOM keywords that the archive knows."""
+        return self.its_own(dictionary())
+
+    def its_own(self, known_by_some: Mapping[str, Mapping[str, str]]) -> list[str]:
         if "Orthanc" not in self.versions:
-            return list(self.data["syntaxes"])
-        return [uid for uid, variant in self.data["syntaxes"].items() if self.carries("Orthanc", variant)]
+            return list(known_by_some)
+        return [name for name, variant in known_by_some.items() if self.carries("Orthanc", variant)]
 
     def carries(self, product: str, variant: Mapping[str, Any]) -> bool:
         version = number(self.versions[product])
@@ -633,6 +651,10 @@ NAMES = {
 }
 NEWER_NAMES = {"UserMetadata": ["IsProtected", "PatientRecyclingOrder"], "UserContentType": []}  # since 1.13.0
 STOPS = "the archive would not start"
+# Lists of DICOM tags, and what one that the archive does not know does to it.
+TAGS = {f"ExtraMainDicomTags.{level}": STOPS for level in LEVELS} | {
+    f"DicomWeb.{level}MetadataExtrapolatedTags": "DICOMweb would answer no metadata" for level in ("Studies", "Series")
+}
 
 
 def contents(archive: Archive, configuration: Mapping[str, Any]) -> Iterator[str]:
@@ -649,13 +671,8 @@ def contents(archive: Archive, configuration: Mapping[str, Any]) -> Iterator[str
                 f"{full}.Dictionary['{tag}'] is {shown(entry)}: {problem}, and {STOPS}. Set a tag such as 0009,1001 to "
                 '[VR, name, least, most number of values, private creator], such as [LO, MyTag, 1, 1, "MY CREATOR"].'
             )
-    for level in LEVELS:
-        for name in loaded(f"ExtraMainDicomTags.{level}", "strings"):
-            if not HEXADECIMAL.fullmatch(name) and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-                yield (
-                    f"{full}.ExtraMainDicomTags.{level} has {shown(name)}, which is no DICOM tag: {STOPS}. Set it to a "
-                    "keyword such as Rows, or a number such as 0028,0010."
-                )
+    for place, effect in TAGS.items():
+        yield from unknown_tags(archive, place, loaded(place, "strings"), effect, dict(loaded("Dictionary", "dict")))
     for place in ("UserMetadata", "UserContentType"):
         yield from numbered(archive, place, dict(loaded(place, "dict")))
     for day, periods in dict(loaded("Housekeeper.Schedule", "dict")).items():
@@ -693,6 +710,27 @@ def dictionary_problem(archive: Archive, tag: str, entry: Any) -> str:
     if len(entry) == 5 and entry[4] and (group % 2 == 0 or group in (1, 3, 5, 7, 0xFFFF)):
         return "a private creator belongs to a tag with an odd group from 0009"
     return ""
+
+
+def unknown_tags(archive: Archive, place: str, tags: list[str], effect: str, own: Mapping[str, Any]) -> Iterator[str]:
+    """DICOM tags that the archive does not know by their name. own: the option Dictionary, which gives more names."""
+    names = [tag for tag in tags if not HEXADECIMAL.fullmatch(tag)]
+    if not names:
+        return
+    keywords = {*archive.keywords(), "OtherPatientIDs"}  # the archive's own name for what DCMTK calls retired
+    keywords |= {
+        entry[1] for entry in own.values() if isinstance(entry, list) and is_a(entry[1:2], "strings") and entry[1:]
+    }
+    for name in names:
+        if name in keywords:
+            continue
+        near = [one for one in sorted(keywords) if plain(one).removeprefix("retired") == plain(name)]
+        near = near or difflib.get_close_matches(name, sorted(keywords), n=1, cutoff=0.8)
+        yield (
+            f"{archive.variable}.{place} has {shown(name)}, which is no DICOM tag that the archive knows: {effect}. "
+            "Set it to a keyword such as Rows, or a number such as 0028,0010."
+            f"{f' Did you mean {near[0]}?' if near else ''}"
+        )
 
 
 def numbered(archive: Archive, place: str, names: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The data behind the check of `orthanc_configuration`: which options there are.
+"""The data behind the check of `orthanc_configuration`: which options and DICOM keywords there are.
 
 python -m tests.options write DIRECTORY    read clones of upstream's repositories (see sources.yml), write the data
 python -m tests.options check DIRECTORY    tell whether the data are what that would write
@@ -18,11 +18,16 @@ from . import build
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["write" | "check" as verb, directory]:
-            made = build.text(build.build(pathlib.Path(directory)))
-            if verb == "write":
-                build.TARGET.write_text(made, encoding="utf-8")
-            elif build.TARGET.read_text(encoding="utf-8") != made:
-                print(f"{build.TARGET.name} is not what upstream's files and tests/options say: run it with write")
+            clones = pathlib.Path(directory)
+            old = []
+            for target, data in ((build.TARGET, build.build(clones)), (build.KEYWORDS, build.build_keywords(clones))):
+                made = build.text(data)
+                if verb == "write":
+                    target.write_text(made, encoding="utf-8")
+                elif target.read_text(encoding="utf-8") != made:
+                    old.append(target.name)
+            if old:
+                print(f"{', '.join(old)}: not what upstream's files and tests/options say. Run it with write.")
                 return 1
         case ["prove", image]:
             missing = build.prove(json.loads(build.TARGET.read_text(encoding="utf-8")), "debian", image)

@@ -1,4 +1,4 @@
-"""Puts together what upstream's sources say and what stands in curated.yml, and writes the collection's data."""
+"""Puts together what upstream's sources say and what stands in curated.yml, and makes the collection's data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from . import upstream
 
 HERE = pathlib.Path(__file__).parent
 TARGET = HERE.parents[1] / "plugins/plugin_utils/_orthanc_options.json"
+KEYWORDS = TARGET.with_name("_orthanc_keywords.json")
 NOTE = "Made by `python -m tests.options write` from upstream's own files: change tests/options instead."
 
 Options = dict[str, list[dict[str, Any]]]
@@ -133,6 +134,25 @@ def read_syntaxes(product: dict[str, Any], directory: pathlib.Path) -> dict[str,
     return found
 
 
+def read_keywords(product: dict[str, Any], directory: pathlib.Path) -> dict[str, dict[str, str]]:
+    """DICOM keyword that the archive's dictionary has → {since, before}. Retired ones have DCMTK's prefix."""
+    source = product["keywords"]
+    repository, dcmtk = clone(directory, product["repository"]), clone(directory, source["repository"])
+    found: dict[str, dict[str, str]] = {}
+    dictionaries: dict[str, set[str]] = {}
+    for version, commit in repository.releases(product["releases"], source["oldest"]).items():
+        [release] = re.findall(source["named_as"], repository.git("show", f"{commit}:{source['named_in']}").decode())
+        if release not in dictionaries:
+            lines = dcmtk.git("show", f"{source['tag'].format(release)}:{source['dictionary']}").decode().splitlines()
+            dictionaries[release] = {line.split("\t")[2] for line in lines if line.startswith("(")}
+        variant = {} if version == source["oldest"] else {"since": version}
+        for keyword in dictionaries[release] - set(found):
+            found[keyword] = dict(variant)
+        for keyword in set(found) - dictionaries[release]:
+            found[keyword].setdefault("before", version)
+    return dict(sorted(found.items()))
+
+
 def image_versions(sources: dict[str, Any], directory: pathlib.Path) -> dict[str, str]:
     """Name of the image builder → version, as its build matrix says."""
     image = sources["image"]
@@ -202,6 +222,10 @@ def build(directory: pathlib.Path) -> dict[str, Any]:
         "syntaxes": read_syntaxes(sources["products"]["Orthanc"], directory),
         "options": dict(sorted(options.items())),
     }
+
+
+def build_keywords(directory: pathlib.Path) -> dict[str, Any]:
+    return {"note": NOTE, "keywords": read_keywords(load("sources.yml")["products"]["Orthanc"], directory)}
 
 
 def text(data: dict[str, Any]) -> str:

@@ -256,6 +256,17 @@ CASES: list[tuple[dict[Any, Any], str]] = [
         'ExtraMainDicomTags.Instance has "0028;0010", which is no DICOM',
     ),
     ({"ExtraMainDicomTags": {"Instances": ["Rows"]}}, "Did you mean Instance?"),
+    (
+        {"ExtraMainDicomTags": {"Instance": ["Row"]}},
+        'Instance has "Row", which is no DICOM tag that the archive knows: the archive would not start. Set it to a '
+        "keyword such as Rows, or a number such as 0028,0010. Did you mean Rows?",
+    ),
+    ({"ExtraMainDicomTags": {"Instance": ["rows"]}}, "Did you mean Rows?"),
+    ({"ExtraMainDicomTags": {"Study": ["StudyPriorityID"]}}, "Did you mean RETIRED_StudyPriorityID?"),
+    (
+        {"DicomWeb": {"SeriesMetadata": "Extrapolate", "SeriesMetadataExtrapolatedTags": ["BitAllocated"]}},
+        "DICOMweb would answer no metadata. Set it to a keyword",
+    ),
     ({"UserMetadata": {"a": 4000, "b": 4000}}, "UserMetadata.b is 4000, as a is: the archive would not start"),
     ({"UserMetadata": {"ReceptionDate": 4000}}, "UserMetadata.ReceptionDate has a name that the archive gives itself"),
     ({"UserMetadata": {"17": 4000}}, "has a number for its name"),
@@ -325,6 +336,8 @@ RIGHT: list[dict[str, Any]] = [
     {"Dictionary": {"0009,1001": ["LO", "A", 1, 1, "ME"], "00091002": ["UN", "B", 1], "7053-1000": ["DS", "C", 1, 0]}},
     {"Dictionary": {"4d4d,0001": ["SQ", "A b", 1, 1, ""]}},
     {"ExtraMainDicomTags": {"Instance": ["Rows", "0028,0011", "00280100"], "Patient": []}},
+    {"ExtraMainDicomTags": {"Patient": ["OtherPatientIDs", "EthnicGroup"]}},
+    {"Dictionary": {"0009,1001": ["LO", "MyTag", 1, 1, "ME"]}, "ExtraMainDicomTags": {"Instance": ["MyTag"]}},
     {"UserMetadata": {"a": 4000, "b": 4001, "with.dot": 4002, "IsProtected": 4003}},
     {"UserContentType": {"x": 4000, "y": [4001, "application/pdf"]}},
     {"DicomWeb": {"SeriesMetadata": "Extrapolate", "SeriesMetadataExtrapolatedTags": ["BitsAllocated"]}},
