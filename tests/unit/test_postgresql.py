@@ -345,6 +345,10 @@ def test_parameters_that_keep_statements_out_of_the_log_pass_and_others_when_mea
     assert role.findings(**loud, postgresql_local_accepted=accepted) == []
 
 
+def test_parameters_that_postgresql_shows_in_mixed_case_are_known(role):
+    assert role.findings(**configured(timezone="Europe/Berlin", datestyle="iso, dmy", intervalstyle="iso_8601")) == []
+
+
 def test_a_cluster_that_this_role_made_is_its_own(role):
     lines = [*PROBE["stdout_lines"], "ours", "cluster 17/main"]
     assert role.findings(postgresql_provider="local", __postgresql_probe={"stdout_lines": lines}) == []
