@@ -1,4 +1,4 @@
-"""What an archive that was killed left in its storage is set aside, and nothing else is."""
+"""What a fault left between an archive's index and its storage is tidied, and nothing else is touched."""
 
 from __future__ import annotations
 
@@ -152,10 +152,13 @@ def test_only_what_was_written_around_the_fault_is_looked_at(leftovers, tmp_path
         assert leftovers.tidy(client(leftovers, server.url), tmp_path, START - 60, START) == 0
 
 
-def metrics(seconds: float) -> list[Any]:
+def metrics(seconds: float, last: int = 1, removed: float = 0) -> list[Any]:
+    lines = ["orthanc_count_studies 6 1", f"orthanc_up_time_s {seconds:.0f} 1"]
+    if removed:
+        lines.append(f"orthanc_storage_remove_duration_ms 2 {removed * 1000:.0f}")
     return [
-        call("GET", "/changes?last", {"Last": 1}),
-        call("GET", "/tools/metrics-prometheus", f"orthanc_count_studies 6 1\northanc_up_time_s {seconds:.0f} 1\n"),
+        call("GET", "/changes?last", {"Changes": [], "Done": True, "Last": last}),
+        call("GET", "/tools/metrics-prometheus", "\n".join([*lines, ""])),
     ]
 
 
@@ -171,7 +174,7 @@ def test_an_archive_that_goes_on_running_is_left_alone(leftovers, tmp_path):
 
 def test_an_archive_that_started_anew_is_tidied_once(leftovers, tmp_path, monkeypatch):
     file = put(tmp_path, FILE, START - 30)
-    leftovers.Memory(tmp_path / ".seen").keep(START - 1000, START - 40)
+    leftovers.Memory(tmp_path / ".seen").keep(START - 1000, START - 40, 1)
     memory = leftovers.Memory(tmp_path / ".seen")
     monkeypatch.setattr(leftovers, "SETTLED", 15)
     monkeypatch.setattr(leftovers.time, "sleep", lambda seconds: None)
@@ -186,7 +189,7 @@ def test_an_archive_that_started_anew_is_tidied_once(leftovers, tmp_path, monkey
 def test_a_look_that_failed_is_taken_again(leftovers, tmp_path):
     file = put(tmp_path, FILE, START - 30)
     memory = leftovers.Memory(tmp_path / ".seen")
-    memory.keep(START - 1000, START - 40)
+    memory.keep(START - 1000, START - 40, 1)
     failing = call("POST", "/tools/find", "", body=FIND, status=503)
     with archive(*metrics(20), failing, *metrics(30), *unknown() * 3) as server:
         with pytest.raises(leftovers.Away):
@@ -206,7 +209,8 @@ def test_an_archive_that_is_away_or_has_no_database_is_waited_for(leftovers, tmp
 
 @pytest.mark.parametrize(("status", "healthy"), [(503, True), (401, False)])
 def test_who_is_refused_for_good_says_so_and_is_not_healthy(leftovers, tmp_path, monkeypatch, capsys, status, healthy):
-    monkeypatch.setattr(leftovers, "read", lambda _name: {"HttpPort": 1, "StorageDirectory": str(tmp_path)})
+    settings = {"HttpPort": 1, "StorageDirectory": str(tmp_path), "Plugins": []}
+    monkeypatch.setattr(leftovers, "read", lambda _name: settings)
 
     def end(seconds: float) -> None:
         raise KeyboardInterrupt
@@ -220,6 +224,131 @@ def test_who_is_refused_for_good_says_so_and_is_not_healthy(leftovers, tmp_path,
     monkeypatch.setattr(leftovers.sys, "argv", ["leftovers.py", "health"])
     assert (leftovers.main() == 0) is healthy
     assert ("cannot ask the archive" in capsys.readouterr().out) is not healthy
+
+
+# ---------------------------------------------------------------- entries without a file
+
+INFO = "/instances/an-id/attachments/dicom/info"
+VERIFY = "/instances/an-id/attachments/dicom/verify-md5"
+NO_FILE = {"OrthancStatus": 2006}
+
+
+def came(since: int, *changes: tuple[int, str, str], last: int, done: bool = True) -> Any:
+    told = [{"Seq": number, "ChangeType": kind, "ID": identifier} for number, kind, identifier in changes]
+    return call("GET", f"/changes?since={since}&limit=1000", {"Changes": told, "Done": done, "Last": last})
+
+
+def without_file(answer: Any = NO_FILE, status: int = 500) -> list[Any]:
+    return [call("GET", INFO, {"Uuid": NAME}), call("POST", VERIFY, answer, status=status)]
+
+
+def taken_out() -> list[Any]:
+    return [
+        *without_file(),
+        *without_file(),
+        call("GET", "/instances/an-id", {"MainDicomTags": {"SOPInstanceUID": "1.2"}}),
+        call("GET", "/instances/an-id/study", {"MainDicomTags": {"StudyInstanceUID": "1.3", "StudyDate": "x"}}),
+        call("DELETE", "/instances/an-id", {"RemainingAncestor": None}),
+    ]
+
+
+@pytest.fixture
+def remembered(leftovers, tmp_path, monkeypatch):
+    """An archive that was seen a minute ago with change 5, and removed a file since then."""
+    monkeypatch.setattr(leftovers.time, "sleep", lambda seconds: None)
+    memory = leftovers.Memory(tmp_path / ".seen")
+    memory.keep(START - 1000, START - 60, 5)
+    return memory
+
+
+REMOVED = metrics(1000, last=9, removed=START - 3)
+NEW = came(5, (8, "NewInstance", "an-id"), (9, "NewStudy", "a-study"), last=9)
+
+
+def test_an_image_that_was_refused_and_stayed_in_the_index_is_taken_out(leftovers, tmp_path, remembered, capsys):
+    with archive(*REMOVED, NEW, *taken_out()) as server:
+        leftovers.look(client(leftovers, server.url), tmp_path, remembered, START)
+    said = "took instance an-id (SOPInstanceUID 1.2, StudyInstanceUID 1.3) out of the index: its file is not there."
+    assert said in capsys.readouterr().out
+
+
+def test_an_image_with_its_file_is_looked_at_once(leftovers, tmp_path, remembered):
+    put(tmp_path, FILE)
+    with archive(*REMOVED, NEW, call("GET", INFO, {"Uuid": NAME}), *REMOVED, NEW) as server:
+        for now in (START, START + 5):
+            leftovers.look(client(leftovers, server.url), tmp_path, remembered, now)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [call("GET", INFO, "", status=404)],
+        without_file({}, 200),
+        without_file({"OrthancStatus": 2037}),
+        without_file("", 500),
+        [*without_file(), call("GET", INFO, "", status=404)],
+        [*without_file(), *without_file({}, 200)],
+    ],
+    ids=["deleted", "readable", "another error", "an error without words", "deleted now", "readable now"],
+)
+def test_an_image_that_may_have_its_file_stays_in_the_index(leftovers, tmp_path, remembered, answers):
+    with archive(*REMOVED, NEW, *answers) as server:
+        leftovers.look(client(leftovers, server.url), tmp_path, remembered, START)
+
+
+@pytest.mark.parametrize(
+    ("answers", "in_files"),
+    [
+        (metrics(1000, last=9), True),
+        (metrics(1000, last=9, removed=START - 95), True),
+        (metrics(1000, last=5, removed=START - 3), True),
+        (metrics(1000, last=4, removed=START - 3), True),
+        (metrics(1000, last=5_000_000, removed=START - 3), True),
+        (REMOVED, False),
+    ],
+    ids=["no removal", "an old removal", "nothing new", "another index", "another large index", "a bucket"],
+)
+def test_nothing_is_asked_of_the_images_when(leftovers, tmp_path, remembered, answers, in_files):
+    with archive(*answers) as server:
+        made = client(leftovers, server.url)
+        made.in_files = in_files
+        leftovers.look(made, tmp_path, remembered, START)
+
+
+def test_an_archive_without_its_database_is_asked_again_afterwards(leftovers, tmp_path, remembered):
+    away = [call("GET", INFO, "", status=500)]
+    with archive(*REMOVED, NEW, *away, *REMOVED, NEW, *taken_out()) as server:
+        with pytest.raises(leftovers.Away):
+            leftovers.look(client(leftovers, server.url), tmp_path, remembered, START)
+        leftovers.look(client(leftovers, server.url), tmp_path, remembered, START + 5)
+
+
+def test_changes_come_in_pages_and_late_ones_are_seen(leftovers, tmp_path, remembered):
+    """Change 7 was hidden in a slow transaction while 8 and 9 were seen."""
+    put(tmp_path, FILE)
+    there = call("GET", INFO, {"Uuid": NAME})
+    late = came(5, (7, "NewInstance", "an-id"), last=7, done=False)
+    with archive(*REMOVED, NEW, there, *REMOVED, late, there, came(7, (8, "NewInstance", "an-id"), last=9)) as server:
+        for now in (START, START + 5):
+            leftovers.look(client(leftovers, server.url), tmp_path, remembered, now)
+
+
+def test_what_was_seen_outlives_the_process_and_grows_old(leftovers, tmp_path):
+    memory = leftovers.Memory(tmp_path / ".seen")
+    assert memory.change == -1
+    for now, change in ((0, 5), (60, 6), (119, 7), (121, 8)):
+        memory.keep(START - 1000, START + now, change)
+    assert leftovers.Memory(tmp_path / ".seen").change == 5
+    memory.keep(START - 1000, START + 180, 9)
+    assert memory.change == leftovers.Memory(tmp_path / ".seen").change == 6
+    memory.keep(START - 1000, START + 185, 2)
+    assert memory.change == 2, "another index"
+
+
+def test_a_memory_of_before_there_were_changes_is_read(leftovers, tmp_path):
+    (tmp_path / ".seen").write_text("1000 2000\n")
+    memory = leftovers.Memory(tmp_path / ".seen")
+    assert (memory.started, memory.seen, memory.change) == (1000, 2000, -1)
 
 
 def test_the_reader_needs_nothing_but_python():

@@ -151,17 +151,22 @@ class Load:
         for uid, orthanc_id in self.assert_acknowledged_is_kept(web).items():
             assert pixels(fetch(web, orthanc_id)) == pixels(self.refused[uid])
 
-    def assert_refused_can_be_sent_again(self, web: requests.Session, removing: bool = False) -> None:
-        """As a modality does: what is acknowledged then is kept, too. removing: entries without a file go before."""
+    def wait_for_files(self, web: requests.Session, seconds: float = 60) -> None:
+        """Until everything that the archive has beyond what was acknowledged has its file."""
+        until = time.monotonic() + seconds
+        while bad := [
+            uid
+            for uid, orthanc_id in self.assert_acknowledged_is_kept(web).items()
+            if web.get(f"{ARCHIVE}/instances/{orthanc_id}/file", timeout=30).status_code == 500
+        ]:
+            assert time.monotonic() < until, f"in the index, and without a file: {bad}"
+            time.sleep(1)
+
+    def assert_refused_can_be_sent_again(self, web: requests.Session) -> None:
+        """As a modality does: what is acknowledged then is kept, too."""
         for uid, file in self.refused.items():
             said = upload(web, file)
             assert said, f"the archive refuses {uid} when it comes a second time"
-            path = f"{ARCHIVE}/instances/{said['ID']}"
-            there = said["Status"] == "AlreadyStored"
-            if removing and there and web.get(f"{path}/file", timeout=30).status_code != 200:
-                assert web.delete(path, timeout=30).status_code == 200
-                said = upload(web, file)
-                assert said["Status"] == "Success"
             assert pixels(fetch(web, said["ID"])) == pixels(file)
 
 

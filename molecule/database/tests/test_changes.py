@@ -82,7 +82,11 @@ def test_a_database_that_others_run(host):
         )
     )
     for changed, word in (
-        ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "certificate verify failed"),
+        ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "and postgresql_ca_sha256 says"),
+        (
+            {"postgresql_ca": str(strange), "postgresql_ca_url": "", "postgresql_ca_sha256": ""},
+            "certificate verify failed",
+        ),
         ({"postgresql_host": "nowhere.lightbox.test"}, "could not translate host name"),
         ({"postgresql_host": "database"}, "does not match host name"),
         ({"postgresql_host": "database"}, "made out to database.lightbox.test"),
