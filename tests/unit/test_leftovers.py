@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import os
 import sys
 import time
@@ -162,49 +163,53 @@ def metrics(seconds: float, last: int = 1, removed: float = 0) -> list[Any]:
     ]
 
 
+def look(leftovers: ModuleType, of: Any, storage: Path, memory: Any, now: float, fault: Any = None) -> None:
+    leftovers.look(of, storage, memory, fault or leftovers.Fault(), lambda: True, lambda: now)
+
+
 def test_an_archive_that_goes_on_running_is_left_alone(leftovers, tmp_path):
     put(tmp_path, FILE, time.time())
     memory = leftovers.Memory(tmp_path / ".seen")
     with archive(*metrics(100), *metrics(105)) as server:
         for now in (START, START + 5):
-            leftovers.look(client(leftovers, server.url), tmp_path, memory, now)
+            look(leftovers, client(leftovers, server.url), tmp_path, memory, now)
     again = leftovers.Memory(tmp_path / ".seen")
     assert (again.started, again.seen) == (START - 100, START + 5)
 
 
 def test_an_archive_that_started_anew_is_tidied_once(leftovers, tmp_path, monkeypatch):
     file = put(tmp_path, FILE, START - 30)
-    leftovers.Memory(tmp_path / ".seen").keep(START - 1000, START - 40, 1)
+    leftovers.Memory(tmp_path / ".seen").keep(START - 1000, START - 40)
     memory = leftovers.Memory(tmp_path / ".seen")
     monkeypatch.setattr(leftovers, "SETTLED", 15)
     monkeypatch.setattr(leftovers.time, "sleep", lambda seconds: None)
     with archive(*metrics(10), *metrics(20), *unknown() * 3, *metrics(25)) as server:
-        leftovers.look(client(leftovers, server.url), tmp_path, memory, START)
+        look(leftovers, client(leftovers, server.url), tmp_path, memory, START)
         assert file.exists(), "the archive gets time to settle"
-        leftovers.look(client(leftovers, server.url), tmp_path, memory, START + 10)
+        look(leftovers, client(leftovers, server.url), tmp_path, memory, START + 10)
         assert not file.exists()
-        leftovers.look(client(leftovers, server.url), tmp_path, memory, START + 15)
+        look(leftovers, client(leftovers, server.url), tmp_path, memory, START + 15)
 
 
 def test_a_look_that_failed_is_taken_again(leftovers, tmp_path):
     file = put(tmp_path, FILE, START - 30)
     memory = leftovers.Memory(tmp_path / ".seen")
-    memory.keep(START - 1000, START - 40, 1)
+    memory.keep(START - 1000, START - 40)
     failing = call("POST", "/tools/find", "", body=FIND, status=503)
     with archive(*metrics(20), failing, *metrics(30), *unknown() * 3) as server:
         with pytest.raises(leftovers.Away):
-            leftovers.look(client(leftovers, server.url), tmp_path, memory, START)
-        leftovers.look(client(leftovers, server.url), tmp_path, memory, START + 10)
+            look(leftovers, client(leftovers, server.url), tmp_path, memory, START)
+        look(leftovers, client(leftovers, server.url), tmp_path, memory, START + 10)
     assert not file.exists()
 
 
 def test_an_archive_that_is_away_or_has_no_database_is_waited_for(leftovers, tmp_path):
     with archive(call("GET", "/changes?last", "", status=503)) as server:
         with pytest.raises(leftovers.Away):
-            leftovers.look(client(leftovers, server.url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
+            look(leftovers, client(leftovers, server.url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
         url = server.url
     with pytest.raises(leftovers.Away):
-        leftovers.look(client(leftovers, url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
+        look(leftovers, client(leftovers, url), tmp_path, leftovers.Memory(tmp_path / ".seen"), START)
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(503, True), (401, False)])
@@ -230,7 +235,6 @@ def test_who_is_refused_for_good_says_so_and_is_not_healthy(leftovers, tmp_path,
 
 INFO = "/instances/an-id/attachments/dicom/info"
 VERIFY = "/instances/an-id/attachments/dicom/verify-md5"
-NO_FILE = {"OrthancStatus": 2006}
 
 
 def came(since: int, *changes: tuple[int, str, str], last: int, done: bool = True) -> Any:
@@ -238,117 +242,204 @@ def came(since: int, *changes: tuple[int, str, str], last: int, done: bool = Tru
     return call("GET", f"/changes?since={since}&limit=1000", {"Changes": told, "Done": done, "Last": last})
 
 
-def without_file(answer: Any = NO_FILE, status: int = 500) -> list[Any]:
-    return [call("GET", INFO, {"Uuid": NAME}), call("POST", VERIFY, answer, status=status)]
+class Watched:
+    """What the program knows of an archive between its looks. Times are seconds after START."""
 
+    def __init__(self, module: ModuleType, storage: Path) -> None:
+        self.module, self.storage = module, storage
+        self.memory, self.fault, self.allowed, self.slow = module.Memory(storage / ".seen"), module.Fault(), True, 0.0
 
-def taken_out() -> list[Any]:
-    return [
-        *without_file(),
-        *without_file(),
-        call("GET", "/instances/an-id", {"MainDicomTags": {"SOPInstanceUID": "1.2"}}),
-        call("GET", "/instances/an-id/study", {"MainDicomTags": {"StudyInstanceUID": "1.3", "StudyDate": "x"}}),
-        call("DELETE", "/instances/an-id", {"RemainingAncestor": None}),
-    ]
+    def look(self, at: float, *calls: Any) -> None:
+        times = iter([START + at - self.slow, START + at])
+        with archive(*calls) as server:
+            made = client(self.module, server.url)
+            try:
+                self.module.look(made, self.storage, self.memory, self.fault, lambda: self.allowed, lambda: next(times))
+            except self.module.Refused:
+                raise
+            except self.module.Away:
+                self.fault.begin()
+
+    def outage(self) -> None:
+        """Seen for four minutes, the last time at 0 with change 7, and then away until shortly before 60."""
+        for at, change in ((-250, 3), (-180, 4), (-119, 5), (-60, 6), (0, 7)):
+            self.look(at, *metrics(1000 + at, last=change))
+        self.look(30, call("GET", "/changes?last", "", status=500))
 
 
 @pytest.fixture
-def remembered(leftovers, tmp_path, monkeypatch):
-    """An archive that was seen a minute ago with change 5, and removed a file since then."""
+def watched(leftovers, tmp_path, monkeypatch) -> Watched:
     monkeypatch.setattr(leftovers.time, "sleep", lambda seconds: None)
-    memory = leftovers.Memory(tmp_path / ".seen")
-    memory.keep(START - 1000, START - 60, 5)
-    return memory
+    return Watched(leftovers, tmp_path)
 
 
-REMOVED = metrics(1000, last=9, removed=START - 3)
-NEW = came(5, (8, "NewInstance", "an-id"), (9, "NewStudy", "a-study"), last=9)
+def back(at: float, last: int = 9) -> list[Any]:
+    return metrics(1000 + at, last=last, removed=START + 40)
 
 
-def test_an_image_that_was_refused_and_stayed_in_the_index_is_taken_out(leftovers, tmp_path, remembered, capsys):
-    with archive(*REMOVED, NEW, *taken_out()) as server:
-        leftovers.look(client(leftovers, server.url), tmp_path, remembered, START)
-    said = "took instance an-id (SOPInstanceUID 1.2, StudyInstanceUID 1.3) out of the index: its file is not there."
-    assert said in capsys.readouterr().out
+NEW = came(4, (8, "NewInstance", "an-id"), (9, "NewStudy", "a-study"), last=9)
+SAYS = call("GET", INFO, {"Uuid": NAME})
+MISSES = call("POST", VERIFY, {"OrthancStatus": 2006}, status=500)
+UIDS = [
+    call("GET", "/instances/an-id", {"MainDicomTags": {"SOPInstanceUID": "1.2"}}),
+    call("GET", "/instances/an-id/study", {"MainDicomTags": {"StudyInstanceUID": "1.3", "StudyDate": "x"}}),
+]
+DELETE = call("DELETE", "/instances/an-id", {"RemainingAncestor": None})
+TAKEN_OUT = [SAYS, SAYS, MISSES, *UIDS, SAYS, DELETE]
 
 
-def test_an_image_with_its_file_is_looked_at_once(leftovers, tmp_path, remembered):
-    put(tmp_path, FILE)
-    with archive(*REMOVED, NEW, call("GET", INFO, {"Uuid": NAME}), *REMOVED, NEW) as server:
-        for now in (START, START + 5):
-            leftovers.look(client(leftovers, server.url), tmp_path, remembered, now)
+@pytest.mark.parametrize("status", [13, 2006])
+def test_an_image_that_was_refused_and_stayed_in_the_index_is_taken_out(watched, tmp_path, capsys, status):
+    misses = call("POST", VERIFY, {"OrthancStatus": status}, status=500)
+    watched.outage()
+    watched.look(60, *back(60), NEW, SAYS, SAYS, misses, *UIDS, SAYS, DELETE)
+    called = "instance an-id (SOPInstanceUID 1.2, StudyInstanceUID 1.3)"
+    assert f"takes {called} out of the index: its file is not there." in capsys.readouterr().out
+    assert called in (tmp_path / "leftovers" / "taken-out.txt").read_text()
+    watched.look(65, *back(65), NEW)
+
+
+def test_an_archive_that_took_long_to_answer_was_away_too(watched):
+    for at in (-5, 0):
+        watched.look(at, *metrics(1000 + at, last=4))
+    watched.slow = 25
+    watched.look(60, *back(60), NEW, *TAKEN_OUT)
+
+
+def test_a_file_that_is_removed_later_is_missed_later(watched, tmp_path):
+    """Another thread of the archive gives up a minute after the first one. An image is asked about once."""
+    file = put(tmp_path, FILE)
+    watched.outage()
+    watched.look(60, *back(60), NEW, SAYS)
+    watched.look(65, *back(65), NEW)
+    file.unlink()
+    watched.look(70, *back(70), NEW, *TAKEN_OUT[1:])
 
 
 @pytest.mark.parametrize(
     "answers",
     [
         [call("GET", INFO, "", status=404)],
-        without_file({}, 200),
-        without_file({"OrthancStatus": 2037}),
-        without_file("", 500),
-        [*without_file(), call("GET", INFO, "", status=404)],
-        [*without_file(), *without_file({}, 200)],
+        [SAYS, SAYS, call("POST", VERIFY, {})],
+        [SAYS, SAYS, call("POST", VERIFY, {"OrthancStatus": 2037}, status=500)],
+        [SAYS, SAYS, call("POST", VERIFY, "", status=500)],
+        [SAYS, SAYS, call("POST", VERIFY, "null", status=500)],
+        [SAYS, call("GET", INFO, "", status=404), call("GET", INFO, "", status=404)],
+        [SAYS, SAYS, MISSES, *UIDS, call("GET", INFO, {"Uuid": "another"})],
     ],
-    ids=["deleted", "readable", "another error", "an error without words", "deleted now", "readable now"],
+    ids=["deleted", "readable", "another error", "no words", "null", "deleted now", "stored anew now"],
 )
-def test_an_image_that_may_have_its_file_stays_in_the_index(leftovers, tmp_path, remembered, answers):
-    with archive(*REMOVED, NEW, *answers) as server:
-        leftovers.look(client(leftovers, server.url), tmp_path, remembered, START)
+def test_an_image_that_may_have_its_file_stays_in_the_index(watched, answers):
+    watched.outage()
+    watched.look(60, *back(60), NEW, *answers)
+
+
+def test_a_file_that_comes_back_meanwhile_stays(watched, tmp_path, monkeypatch):
+    monkeypatch.setattr(watched.module.time, "sleep", lambda seconds: put(tmp_path, FILE))
+    watched.outage()
+    watched.look(60, *back(60), NEW, SAYS, SAYS)
+
+
+def test_many_images_without_a_file_are_the_storage_s_fault(watched, monkeypatch):
+    monkeypatch.setattr(watched.module, "MOST_WITHOUT_FILE", 0)
+    watched.outage()
+    with pytest.raises(watched.module.Refused, match="1 images that just came have no file"):
+        watched.look(60, *back(60), NEW, SAYS, SAYS, MISSES)
+
+
+def test_another_storage_in_the_place_of_the_one_that_was_seen_is_told(watched, tmp_path):
+    watched.outage()
+    (tmp_path / ".seen").write_text("1 2\n")
+    with pytest.raises(watched.module.Refused, match="Is it the right one"):
+        watched.look(60, *back(60), NEW, SAYS, SAYS, MISSES)
+
+
+def test_nothing_is_asked_of_the_images_without_an_outage(watched):
+    for at in (0, 5, 10):
+        watched.look(at, *metrics(1000 + at, last=9, removed=START + at - 1))
 
 
 @pytest.mark.parametrize(
-    ("answers", "in_files"),
+    "answers",
     [
-        (metrics(1000, last=9), True),
-        (metrics(1000, last=9, removed=START - 95), True),
-        (metrics(1000, last=5, removed=START - 3), True),
-        (metrics(1000, last=4, removed=START - 3), True),
-        (metrics(1000, last=5_000_000, removed=START - 3), True),
-        (REMOVED, False),
+        metrics(1060, last=9),
+        metrics(1060, last=9, removed=START - 5),
+        metrics(1060, last=6, removed=START + 40),
+        metrics(1060, last=5_000_000, removed=START + 40),
+        metrics(30, last=9, removed=START + 40),
     ],
-    ids=["no removal", "an old removal", "nothing new", "another index", "another large index", "a bucket"],
+    ids=["no removal", "an old removal", "another index", "another large index", "it started anew"],
 )
-def test_nothing_is_asked_of_the_images_when(leftovers, tmp_path, remembered, answers, in_files):
-    with archive(*answers) as server:
-        made = client(leftovers, server.url)
-        made.in_files = in_files
-        leftovers.look(made, tmp_path, remembered, START)
+def test_nothing_is_asked_of_the_images_after_an_outage_with(watched, answers):
+    watched.outage()
+    watched.look(60, *answers)
+    watched.look(65, *metrics(65, last=10, removed=START + 40))
 
 
-def test_an_archive_without_its_database_is_asked_again_afterwards(leftovers, tmp_path, remembered):
-    away = [call("GET", INFO, "", status=500)]
-    with archive(*REMOVED, NEW, *away, *REMOVED, NEW, *taken_out()) as server:
-        with pytest.raises(leftovers.Away):
-            leftovers.look(client(leftovers, server.url), tmp_path, remembered, START)
-        leftovers.look(client(leftovers, server.url), tmp_path, remembered, START + 5)
+def test_nothing_is_asked_of_the_images_where_the_settings_do_not_allow_it(watched):
+    watched.allowed = False
+    watched.outage()
+    watched.look(60, *back(60))
 
 
-def test_changes_come_in_pages_and_late_ones_are_seen(leftovers, tmp_path, remembered):
+def test_an_outage_is_looked_into_for_two_minutes(watched, tmp_path):
+    put(tmp_path, FILE)
+    watched.outage()
+    watched.look(60, *back(60), NEW, SAYS)
+    watched.look(179, *back(179), NEW)
+    watched.look(181, *back(181))
+
+
+def test_an_outage_in_the_middle_of_the_look_is_part_of_the_same(watched):
+    watched.outage()
+    watched.look(60, *back(60), NEW, call("GET", INFO, "", status=500))
+    watched.look(100, call("GET", "/changes?last", "", status=500))
+    watched.look(200, *back(200), NEW, *TAKEN_OUT)
+
+
+def test_changes_come_in_pages_and_late_ones_are_seen(watched, tmp_path):
     """Change 7 was hidden in a slow transaction while 8 and 9 were seen."""
     put(tmp_path, FILE)
-    there = call("GET", INFO, {"Uuid": NAME})
-    late = came(5, (7, "NewInstance", "an-id"), last=7, done=False)
-    with archive(*REMOVED, NEW, there, *REMOVED, late, there, came(7, (8, "NewInstance", "an-id"), last=9)) as server:
-        for now in (START, START + 5):
-            leftovers.look(client(leftovers, server.url), tmp_path, remembered, now)
+    watched.outage()
+    watched.look(60, *back(60), NEW, SAYS)
+    late = came(4, (7, "NewInstance", "an-id"), last=7, done=False)
+    watched.look(65, *back(65), late, SAYS, came(7, (8, "NewInstance", "an-id"), last=9))
 
 
-def test_what_was_seen_outlives_the_process_and_grows_old(leftovers, tmp_path):
-    memory = leftovers.Memory(tmp_path / ".seen")
-    assert memory.change == -1
-    for now, change in ((0, 5), (60, 6), (119, 7), (121, 8)):
-        memory.keep(START - 1000, START + now, change)
-    assert leftovers.Memory(tmp_path / ".seen").change == 5
-    memory.keep(START - 1000, START + 180, 9)
-    assert memory.change == leftovers.Memory(tmp_path / ".seen").change == 6
-    memory.keep(START - 1000, START + 185, 2)
-    assert memory.change == 2, "another index"
+@pytest.mark.parametrize(
+    ("settings", "database", "allowed"),
+    [
+        ({}, {}, True),
+        ({"OverwriteInstances": False}, {"Lock": True}, True),
+        ({}, None, False),
+        ({}, {"Lock": False}, False),
+        ({"OverwriteInstances": True}, {}, False),
+        ({"OverwriteInstances": "Always"}, {}, False),
+        ({"Plugins": ["/usr/share/orthanc/plugins/libOrthancAwsS3Storage.so"]}, {}, False),
+        ({"Plugins": ["/usr/share/orthanc/plugins/libAdvancedStorage.so"]}, {}, False),
+    ],
+    ids=str,
+)
+def test_only_an_index_in_postgresql_with_files_of_its_own_is_tidied(leftovers, settings, database, allowed):
+    if database is not None:
+        path = Path(sys.modules["health"].CONFIGURATION) / "database.json"
+        path.write_text(json.dumps({"PostgreSQL": database}))
+    assert leftovers.settings_allow({"Plugins": ["/usr/lib/libOrthancDicomWeb.so"]} | settings) is allowed
 
 
-def test_a_memory_of_before_there_were_changes_is_read(leftovers, tmp_path):
-    (tmp_path / ".seen").write_text("1000 2000\n")
-    memory = leftovers.Memory(tmp_path / ".seen")
-    assert (memory.started, memory.seen, memory.change) == (1000, 2000, -1)
+def test_an_archive_that_talks_strangely_does_not_end_the_program(leftovers, tmp_path, monkeypatch, capsys):
+    settings = {"HttpPort": 1, "StorageDirectory": str(tmp_path), "Plugins": []}
+    monkeypatch.setattr(leftovers, "read", lambda _name: settings)
+    sleeps: Iterator[None] = iter([])
+    monkeypatch.setattr(leftovers.time, "sleep", lambda _seconds: next(sleeps))
+    with archive(
+        call("GET", "/changes?last", {}), call("GET", "/tools/metrics-prometheus", "orthanc_up_time_s 1 1\n")
+    ) as server:
+        made = client(leftovers, server.url)
+        monkeypatch.setattr(leftovers, "Archive", lambda *_arguments: made)
+        with pytest.raises(StopIteration):
+            leftovers.watch()
+    assert "does not understand the archive: KeyError 'Last'" in capsys.readouterr().out
 
 
 def test_the_reader_needs_nothing_but_python():

@@ -257,38 +257,62 @@ def test_what_was_refused_in_the_silence_can_be_sent_again(silence, web):
     silence[0].assert_refused_can_be_sent_again(web)
 
 
-def test_an_image_without_its_file_is_found_as_documented_and_goes_when_it_comes_again(host, web):
+@pytest.fixture
+def without_file(host):
+    """What docs/database.md says: a command that prints the archive's identifiers of images that have no file."""
     blocks = re.findall(r"```sh\n(.*?)```", (PROJECT / "docs/database.md").read_text(), re.DOTALL)
     (block,) = [block for block in blocks if "publicid" in block]
-    look = f"export PGUSER=postgres\n{block}"
+    return lambda: on_server(host, f"export PGUSER=postgres\n{block}")
+
+
+@pytest.fixture
+def image(host, web):
+    """An image that was stored: its file, what the archive said, and where it keeps it."""
     study = noise.new_uid()
-    _uid, image = noise.instance(study, noise.new_uid(), 1)
-    assert on_server(host, look) == ""
-    on_server(host, "docker stop --time 1 lightbox-orthanc-leftovers")
+    file = noise.instance(study, noise.new_uid(), 1)[1]
+    stored = upload(web, file)
+    assert stored
+    question = "SELECT uuid FROM attachedfiles JOIN resources ON internalid = id WHERE filetype = 1 AND publicid = "
+    (uuid,) = sql(host, f"{question}'{stored['ID']}'", "orthanc")
+    yield file, stored["ID"], f"{STORAGE}/{uuid[:2]}/{uuid[2:4]}/{uuid}"
+    remove(web, study)
+
+
+def test_an_image_without_its_file_is_found_as_documented(host, image, without_file):
+    _file, orthanc_id, path = image
+    on_server(host, "docker stop --time 1 lightbox-orthanc-leftovers")  # an outage was just before
+    assert without_file() == ""
+    on_server(host, f"mv {path} {path}.away")
     try:
-        stored = upload(web, image)
-        assert stored
-        question = "SELECT uuid FROM attachedfiles JOIN resources ON internalid = id WHERE filetype = 1 AND publicid = "
-        (uuid,) = sql(host, f"{question}'{stored['ID']}'", "orthanc")
-        on_server(host, f"rm {STORAGE}/{uuid[:2]}/{uuid[2:4]}/{uuid}")
-        assert on_server(host, look) == stored["ID"]
-        again = upload(web, image)
-        assert again
-        assert again["Status"] == "AlreadyStored", "upstream mended this: leftovers.py need not look for it any more"
+        assert without_file() == orthanc_id
     finally:
-        on_server(host, "docker start lightbox-orthanc-leftovers")
+        on_server(host, f"mv {path}.away {path}; docker start lightbox-orthanc-leftovers")
+        time.sleep(12)  # it sees the archive
+
+
+def test_an_image_that_lost_its_file_in_an_outage_leaves_the_index_and_can_be_sent_again(
+    host, web, image, without_file
+):
+    file, orthanc_id, path = image
+    time.sleep(6)  # more than from one look to the next
+    on_server(host, f"systemctl stop {UNIT}")
+    time.sleep(20)
+    on_server(host, f"rm {path}; systemctl start {UNIT}")
+    wait_until_ready(web)
+    again = upload(web, file)
+    assert again
+    assert again["Status"] == "AlreadyStored", "upstream mended this: leftovers.py need not look for it any more"
     until = time.monotonic() + 60
-    while on_server(host, look):
+    while without_file():
         assert time.monotonic() < until, "the entry stays"
         time.sleep(1)
-    assert f"took instance {stored['ID']} (" in on_server(
-        host, "docker logs --since 2m lightbox-orthanc-leftovers 2>&1"
-    )
-    again = upload(web, image)
+    said = on_server(host, "docker logs --since 2m lightbox-orthanc-leftovers 2>&1")
+    assert f"takes instance {orthanc_id} (SOPInstanceUID 2.25." in said
+    assert orthanc_id in on_server(host, f"cat {STORAGE}/leftovers/taken-out.txt")
+    again = upload(web, file)
     assert again
     assert again["Status"] == "Success"
-    assert on_server(host, look) == ""
-    remove(web, study)
+    assert without_file() == ""
 
 
 def test_the_database_soon_drops_an_archive_that_vanished(host):

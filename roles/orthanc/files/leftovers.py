@@ -12,11 +12,13 @@ Whatever the archive wrote before it was last seen alive is in order, so after a
 is looked at: what each file says it is (SOP Instance UID) is asked of the archive, which says in which files it keeps
 that. A file stays where it is unless the archive answers, and answers that it is not one of these.
 
-The other way round an entry of the index may name a file that is not there: where just the answer to the database's
+The other way round an entry of the index may name a file that is not there: where just the answer to PostgreSQL's
 COMMIT is lost, the archive refuses the image, removes its file, and does not know that the entry stays. Whoever sends
-the image again would be told that it is stored already. So whenever the archive has removed a file, the images that
-came since shortly before are looked at. One whose file is neither in the storage nor readable by the archive is taken
-out of the index, so that it is taken when it comes again.
+the image again would be told that it is stored already. So after the archive was away for a while (its database was),
+and removed a file since, the images that came from two minutes before that to two minutes after it are looked at. One
+whose file is neither in the storage nor readable by the archive is taken out of the index, so that it is taken when it
+comes again. Only a few may be: where many files are missing, the storage is at fault and not the index. What came
+before this program, or the archive, was started is never looked at.
 
 watch   Do that for ever.
 health  Exit code 0 when `watch` works.
@@ -29,7 +31,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,12 +42,12 @@ HOST = "orthanc"  # the archive's name in the network of its compose project
 EVERY = 5  # seconds
 SETTLED = 15  # seconds after its start in which an archive is left alone
 SLACK = 120  # seconds: longer than the archive takes from a file to its index
+SLOW = 10  # seconds that an archive which reaches its index never takes for an answer
 SAME_START = 2  # seconds: the archive tells for how long it runs in whole seconds
-SAME_REMOVAL = (
-    30  # seconds: the archive tells the time of its slowest removal in ten, and so not always of the last one
-)
-MOST_CHANGES = 200_000  # more than come in SLACK seconds
+MOST_CHANGES = 200_000  # more than come in an outage and the minutes around it
+MOST_WITHOUT_FILE = 20  # more than the archive has connections to its database
 NO_FILE = (13, 2006)  # OrthancStatus: inexistent file, regular file expected
+TAKEN_OUT = "taken-out.txt"  # in `leftovers` of the storage
 HEARTBEAT = Path("/tmp/alive")  # noqa: S108 (the container's own)
 
 
@@ -66,9 +68,8 @@ class State(NamedTuple):
 
 
 class Archive:
-    def __init__(self, host: str, port: int, in_files: bool = True) -> None:
-        """in_files: whether it keeps images as files in its storage, and not by a plugin."""
-        self.host, self.port, self.in_files, self.headers = host, port, in_files, login()
+    def __init__(self, host: str, port: int) -> None:
+        self.host, self.port, self.headers = host, port, login()
 
     def ask(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
@@ -94,7 +95,7 @@ class Archive:
         if not isinstance(changes, dict):
             raise Away("/changes answers no dictionary")
         status, content = self.ask("GET", "/tools/metrics-prometheus")
-        metrics = {name: more for name, *more in map(str.split, content.decode().splitlines())}
+        metrics = {name: more for name, *more in (line.split() for line in content.decode().splitlines() if line)}
         if "orthanc_up_time_s" not in metrics:
             raise Refused(f"/tools/metrics-prometheus answers {status} and no orthanc_up_time_s")
         removed = float(metrics.get("orthanc_storage_remove_duration_ms", ["", "0"])[1]) / 1000
@@ -120,17 +121,19 @@ class Archive:
             words.append(f"{tag} {told['MainDicomTags'].get(tag)}" if isinstance(told, dict) else f"no {tag}")
         return f"instance {instance} ({', '.join(words)})"
 
-    def has_no_file(self, instance: str, storage: Path) -> bool:
-        """Whether it keeps an instance whose file is not there, as far as both can tell."""
-        path = f"/instances/{instance}/attachments/dicom"
-        told = self.json("GET", f"{path}/info")
-        if not isinstance(told, dict) or place(storage, told["Uuid"]).exists():
-            return False
-        _status, content = self.ask("POST", f"{path}/verify-md5")
+    def file_of(self, instance: str) -> str:
+        """Name of the file that the index has for an instance; empty where there is none."""
+        told = self.json("GET", f"/instances/{instance}/attachments/dicom/info")
+        return str(told["Uuid"]) if isinstance(told, dict) else ""
+
+    def misses_file(self, instance: str) -> bool:
+        """Whether the archive itself says that an instance's file is not there."""
+        _status, content = self.ask("POST", f"/instances/{instance}/attachments/dicom/verify-md5")
         try:
-            return json.loads(content).get("OrthancStatus") in NO_FILE
+            told = json.loads(content)
         except ValueError:  # it does not describe its errors
             return False
+        return isinstance(told, dict) and told.get("OrthancStatus") in NO_FILE
 
     def files_of(self, sop_instance_uid: str) -> set[str]:
         """Names of the files in which it keeps an instance."""
@@ -225,100 +228,163 @@ def tidy(archive: Archive, storage: Path, since: float, until: float) -> int:
     return count
 
 
-def forget_images_without_file(archive: Archive, storage: Path, since: int, looked_at: set[int]) -> int:
-    """Take out of the index what came after a change and has no file. Returns how many.
-
-    looked_at: the changes that need no further look; more are added, and those up to `since` taken out.
-    """
-    count = 0
-    looked_at.difference_update({number for number in looked_at if number <= since})
-    for number, instance in archive.new_instances(since):
-        if number in looked_at:
-            continue
-        HEARTBEAT.touch()
-        # Twice: one that is being deleted has its file no longer, and soon no entry.
-        if archive.has_no_file(instance, storage):
-            time.sleep(1)
-            if archive.has_no_file(instance, storage):
-                called = archive.uids_of(instance)
-                archive.json("DELETE", f"/instances/{instance}")
-                print(f"took {called} out of the index: its file is not there. Send it again", flush=True)
-                count += 1
-        looked_at.add(number)
-    return count
-
-
 class Memory:
-    """What outlives this process: when the archive that was last seen had started, when it was last seen, and the
-    number of a change that is older than SLACK (-1 for none)."""
+    """What outlives this process: when the archive that was last seen had started, and when it was last seen."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.started = self.seen = 0.0
-        # When which change was the last one. It may be seen later than one that came after it: when its transaction
-        # takes longer.
-        self.changes: list[tuple[float, int]] = []
-        self.looked_at: set[int] = set()  # see forget_images_without_file
+        self.text = ""
         try:
-            started, seen, *change = path.read_text(encoding="ascii").split()
-            self.started, self.seen = float(started), float(seen)
-            self.changes = [(self.seen, int(number)) for number in change]
+            self.started, self.seen = map(float, path.read_text(encoding="ascii").split())
         except (FileNotFoundError, ValueError):
-            pass
+            self.started = self.seen = 0.0
 
-    @property
-    def change(self) -> int:
-        return self.changes[0][1] if self.changes else -1
-
-    def keep(self, started: float, seen: float, change: int) -> None:
+    def keep(self, started: float, seen: float) -> None:
         self.started, self.seen = started, seen
-        if not 0 <= change - self.change <= MOST_CHANGES:
-            self.changes.clear()  # those of another index
-            self.looked_at.clear()
-        self.changes.append((seen, change))
-        while len(self.changes) > 1 and self.changes[1][0] <= seen - SLACK:
-            del self.changes[0]
+        self.text = f"{started:.0f} {seen:.0f}\n"
         fresh = self.path.with_suffix(".new")
         with fresh.open("w", encoding="ascii") as stream:
-            stream.write(f"{started:.0f} {seen:.0f} {self.change}\n")
+            stream.write(self.text)
             stream.flush()
             os.fsync(stream.fileno())
         fresh.replace(self.path)
 
+    def is_in_place(self) -> bool:
+        """Whether the storage is the one that this process wrote to, and not what lies below a mount point."""
+        return bool(self.text) and self.path.read_text(encoding="ascii") == self.text
 
-def look(archive: Archive, storage: Path, memory: Memory, now: float) -> None:
-    """One look at the archive, and the work when it has started anew or removed a file."""
+
+class Fault:
+    """A time in which the archive was away, as this process saw it, and what came around it."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[float, int]] = []  # when which change was the last one, of the last SLACK seconds
+        self.begun = 0.0  # when the archive was last seen before it; 0 for no fault
+        self.since = 0  # the number of a change that is older than SLACK then: transactions may take long
+        self.ended = 0.0  # when the archive was seen again
+        self.files: dict[int, tuple[str, str]] = {}  # number of the change: instance, and name of its file
+
+    def forget(self) -> None:
+        self.begun = 0.0
+        self.files.clear()
+
+    def begin(self) -> None:
+        """The archive is away."""
+        if self.changes and not self.begun:
+            self.begun, self.since = self.changes[-1][0], self.changes[0][1]
+        self.ended = 0.0
+
+    def goes_on(self, now: float, change: int) -> bool:
+        """Whether a fault is to be looked into, now that the archive answers. change: number of its last one."""
+        if self.changes and change < self.changes[-1][1]:
+            self.changes.clear()  # another index
+            self.forget()
+        self.changes.append((now, change))
+        while len(self.changes) > 1 and self.changes[1][0] <= now - SLACK:
+            del self.changes[0]
+        self.ended = self.ended or now
+        if self.begun and (now - self.ended > SLACK or change - self.since > MOST_CHANGES):
+            self.forget()
+        return self.begun > 0
+
+
+def settings_allow(settings: dict) -> bool:
+    """Whether an entry without a file can be what a lost answer left: the index in PostgreSQL, and written by this
+    archive alone, the images in files, none replaced by another one of the same name."""
+    try:
+        database = read("database.json")["PostgreSQL"]
+    except FileNotFoundError:
+        return False
+    elsewhere = any("Storage" in Path(plugin).name for plugin in settings["Plugins"])
+    return database.get("Lock", True) is True and not elsewhere and settings.get("OverwriteInstances", False) is False
+
+
+def forget_images_without_file(archive: Archive, storage: Path, memory: Memory, fault: Fault) -> int:
+    """Take out of the index what came around a fault and has no file. Returns how many."""
+    for number, instance in archive.new_instances(fault.since):
+        if number not in fault.files:
+            HEARTBEAT.touch()
+            fault.files[number] = instance, archive.file_of(instance)
+    # All of them at every look: a thread of the archive may give up, and remove its file, a minute after another one.
+    missing = {
+        number: (instance, name)
+        for number, (instance, name) in fault.files.items()
+        if name and not place(storage, name).exists()
+    }
+    if missing:
+        time.sleep(1)
+    out = {}
+    for number, (instance, name) in missing.items():
+        HEARTBEAT.touch()
+        if archive.file_of(instance) != name:
+            fault.files[number] = instance, archive.file_of(instance)  # deleted, or another one by now
+        elif not place(storage, name).exists() and archive.misses_file(instance):
+            out[number] = instance, name
+    if len(out) > MOST_WITHOUT_FILE or (out and not memory.is_in_place()):
+        raise Refused(f"{len(out)} images that just came have no file in {storage}. Is it the right one, and whole?")
+    for number, (instance, name) in out.items():
+        called = archive.uids_of(instance)
+        print(f"takes {called} out of the index: its file is not there. Send it again", flush=True)
+        (storage / "leftovers").mkdir(mode=0o750, exist_ok=True)
+        with (storage / "leftovers" / TAKEN_OUT).open("a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {called}\n")
+        if archive.file_of(instance) == name:
+            archive.json("DELETE", f"/instances/{instance}")
+        fault.files[number] = instance, ""
+    return len(out)
+
+
+def look(
+    archive: Archive,
+    storage: Path,
+    memory: Memory,
+    fault: Fault,
+    allowed: Callable[[], bool],
+    clock: Callable[[], float] = time.time,
+) -> None:
+    """One look at the archive, and the work when it has started anew or was away.
+
+    allowed: asked before anything is taken out of the index.
+    """
+    asked = clock()
     state = archive.state()
+    now = clock()
+    if now - asked > SLOW:
+        fault.begin()
     started = now - state.running
-    anew = abs(started - memory.started) > SAME_START and memory.seen > 0
-    if anew:
+    if abs(started - memory.started) > SAME_START and memory.seen:
         if state.running < SETTLED:
             return
         tidy(archive, storage, memory.seen - SLACK, started)
-    came = state.change - memory.change if memory.change >= 0 else 0
-    removed = archive.in_files and (anew or state.removed > memory.seen - SAME_REMOVAL)
-    if removed and 0 < came <= MOST_CHANGES:
-        forget_images_without_file(archive, storage, memory.change, memory.looked_at)
-    memory.keep(started, now, state.change)
+        fault.changes.clear()
+        fault.forget()
+    try:
+        if fault.goes_on(now, state.change) and state.removed > fault.begun - SAME_START and allowed():
+            forget_images_without_file(archive, storage, memory, fault)
+    finally:
+        memory.keep(started, now)
 
 
 def watch() -> None:
     settings = read("orthanc.json")
-    archive = Archive(HOST, settings["HttpPort"], not any("Storage" in Path(one).name for one in settings["Plugins"]))
+    archive = Archive(HOST, settings["HttpPort"])
     storage = Path(settings["StorageDirectory"])
-    memory = Memory(storage / ".seen")
+    memory, fault = Memory(storage / ".seen"), Fault()
     told = ""
     while True:
         problem = ""
         try:
-            look(archive, storage, memory, time.time())
+            look(archive, storage, memory, fault, lambda: settings_allow(read("orthanc.json")))
             HEARTBEAT.touch()
         except Refused as error:
             problem = f"cannot ask the archive: {error}"
         except Away:
+            fault.begin()
             HEARTBEAT.touch()  # it starts, or its database is away: the next look tells
         except OSError as error:
             problem = f"cannot work on {storage}: {error}"
+        except (LookupError, TypeError, ValueError) as error:
+            problem = f"does not understand the archive: {type(error).__name__} {error}"
         if problem != told:
             print(problem or "works again", flush=True)
             told = problem
