@@ -347,11 +347,53 @@ def test_many_images_without_a_file_are_the_storage_s_fault(watched, monkeypatch
         watched.look(60, *back(60), NEW, SAYS, SAYS, MISSES)
 
 
-def test_another_storage_in_the_place_of_the_one_that_was_seen_is_told(watched, tmp_path):
+@pytest.mark.parametrize("content", ["1 2\n", None], ids=["a copy", "none"])
+def test_another_storage_in_the_place_of_the_one_that_was_seen_is_told_and_nothing_is_taken_out(
+    watched, tmp_path, content
+):
     watched.outage()
-    (tmp_path / ".seen").write_text("1 2\n")
-    with pytest.raises(watched.module.Refused, match="Is it the right one"):
-        watched.look(60, *back(60), NEW, SAYS, SAYS, MISSES)
+    (tmp_path / ".seen").unlink()
+    if content:
+        (tmp_path / ".seen").write_text(content)
+    with pytest.raises(watched.module.Refused, match="is another one than 5 seconds ago"):
+        watched.look(60, *back(60))
+    watched.look(65, *back(65))
+
+
+def test_those_that_are_taken_out_are_counted_over_all_looks(watched, monkeypatch):
+    monkeypatch.setattr(watched.module, "MOST_WITHOUT_FILE", 1)
+    watched.outage()
+    watched.look(60, *back(60), NEW, *TAKEN_OUT)
+    again = came(4, (8, "NewInstance", "an-id"), (10, "NewInstance", "an-id"), last=10)
+    with pytest.raises(watched.module.Refused, match="1 images that just came have no file"):
+        watched.look(65, *back(65, last=10), again, SAYS, SAYS, MISSES)
+    watched.look(70, *back(70, last=10))
+
+
+def test_an_image_that_was_set_aside_has_its_file(watched, tmp_path):
+    (tmp_path / "leftovers").mkdir()
+    (tmp_path / "leftovers" / NAME).write_bytes(FILE)
+    watched.outage()
+    watched.look(60, *back(60), NEW, SAYS)
+
+
+def test_deletions_that_take_the_last_changes_with_them_do_not_end_the_look(watched):
+    watched.outage()
+    watched.look(60, *back(60, last=5), came(4, (5, "NewInstance", "an-id"), last=5), *TAKEN_OUT)
+
+
+def test_an_answer_that_waited_for_the_index_is_no_restart(watched):
+    watched.outage()
+    watched.slow = 25
+    watched.look(60, *back(60 - 24), NEW, *TAKEN_OUT)
+    watched.slow = 0
+    assert watched.memory.started == START - 1000
+
+
+def test_an_archive_that_cannot_tell_its_metrics_is_away(watched):
+    watched.look(0, *metrics(1000, last=4))
+    watched.look(5, metrics(1005)[0], call("GET", "/tools/metrics-prometheus", "", status=503))
+    watched.look(60, *back(60), NEW, *TAKEN_OUT)
 
 
 def test_nothing_is_asked_of_the_images_without_an_outage(watched):
@@ -363,8 +405,8 @@ def test_nothing_is_asked_of_the_images_without_an_outage(watched):
     "answers",
     [
         metrics(1060, last=9),
-        metrics(1060, last=9, removed=START - 5),
-        metrics(1060, last=6, removed=START + 40),
+        metrics(1060, last=9, removed=START - 16),
+        metrics(1060, last=3, removed=START + 40),
         metrics(1060, last=5_000_000, removed=START + 40),
         metrics(30, last=9, removed=START + 40),
     ],
@@ -394,7 +436,8 @@ def test_an_outage_in_the_middle_of_the_look_is_part_of_the_same(watched):
     watched.outage()
     watched.look(60, *back(60), NEW, call("GET", INFO, "", status=500))
     watched.look(100, call("GET", "/changes?last", "", status=500))
-    watched.look(200, *back(200), NEW, *TAKEN_OUT)
+    younger = came(6, (8, "NewInstance", "an-id"), last=9)
+    watched.look(200, *back(200), younger, *TAKEN_OUT)
 
 
 def test_changes_come_in_pages_and_late_ones_are_seen(watched, tmp_path):

@@ -26,6 +26,7 @@ health  Exit code 0 when `watch` works.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -42,7 +43,8 @@ HOST = "orthanc"  # the archive's name in the network of its compose project
 EVERY = 5  # seconds
 SETTLED = 15  # seconds after its start in which an archive is left alone
 SLACK = 120  # seconds: longer than the archive takes from a file to its index
-SLOW = 10  # seconds that an archive which reaches its index never takes for an answer
+SLOW = 3  # seconds for an answer that tell of trouble: the archive tries again for ten before it gives up
+SAME_REMOVAL = 15  # seconds: the archive tells when its slowest removal in ten was
 SAME_START = 2  # seconds: the archive tells for how long it runs in whole seconds
 MOST_CHANGES = 200_000  # more than come in an outage and the minutes around it
 MOST_WITHOUT_FILE = 20  # more than the archive has connections to its database
@@ -95,6 +97,8 @@ class Archive:
         if not isinstance(changes, dict):
             raise Away("/changes answers no dictionary")
         status, content = self.ask("GET", "/tools/metrics-prometheus")
+        if status >= 500:
+            raise Away(f"/tools/metrics-prometheus answers {status}")
         metrics = {name: more for name, *more in (line.split() for line in content.decode().splitlines() if line)}
         if "orthanc_up_time_s" not in metrics:
             raise Refused(f"/tools/metrics-prometheus answers {status} and no orthanc_up_time_s")
@@ -152,6 +156,15 @@ class Archive:
 
 def place(storage: Path, name: str) -> Path:
     return storage / name[:2] / name[2:4] / name
+
+
+def is_there(storage: Path, name: str) -> bool:
+    """Whether a file is in the storage, or was set aside. Raises OSError where that cannot be told."""
+    for path in (place(storage, name), storage / "leftovers" / name):
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()
+            return True
+    return False
 
 
 def recent(storage: Path, since: float, until: float) -> Iterator[Path]:
@@ -250,8 +263,11 @@ class Memory:
         fresh.replace(self.path)
 
     def is_in_place(self) -> bool:
-        """Whether the storage is the one that this process wrote to, and not what lies below a mount point."""
-        return bool(self.text) and self.path.read_text(encoding="ascii") == self.text
+        """Whether the storage is the one that this process wrote to, and no copy, nor what lies below a mount point."""
+        try:
+            return not self.text or self.path.read_text(encoding="ascii") == self.text
+        except FileNotFoundError:
+            return False
 
 
 class Fault:
@@ -263,28 +279,37 @@ class Fault:
         self.since = 0  # the number of a change that is older than SLACK then: transactions may take long
         self.ended = 0.0  # when the archive was seen again
         self.files: dict[int, tuple[str, str]] = {}  # number of the change: instance, and name of its file
+        self.taken = 0  # how many were taken out of the index
 
     def forget(self) -> None:
-        self.begun = 0.0
+        """As if nothing had been seen of the archive."""
+        self.begun, self.taken = 0.0, 0
+        self.changes.clear()
         self.files.clear()
 
     def begin(self) -> None:
         """The archive is away."""
         if self.changes and not self.begun:
             self.begun, self.since = self.changes[-1][0], self.changes[0][1]
+        elif self.changes and self.ended:  # again: what is older than SLACK by now was looked at long enough
+            self.since = max(self.since, self.changes[0][1])
+            self.files = {number: file for number, file in self.files.items() if number > self.since}
         self.ended = 0.0
 
     def goes_on(self, now: float, change: int) -> bool:
         """Whether a fault is to be looked into, now that the archive answers. change: number of its last one."""
-        if self.changes and change < self.changes[-1][1]:
-            self.changes.clear()  # another index
-            self.forget()
+        # The last change goes with what was deleted, but not so many that those of two minutes ago would be the last.
+        if self.changes and (change < (self.since if self.begun else self.changes[0][1]) or now < self.changes[-1][0]):
+            self.forget()  # another index, or the clock was set back
         self.changes.append((now, change))
         while len(self.changes) > 1 and self.changes[1][0] <= now - SLACK:
             del self.changes[0]
         self.ended = self.ended or now
-        if self.begun and (now - self.ended > SLACK or change - self.since > MOST_CHANGES):
+        if self.begun and change - self.since > MOST_CHANGES:
             self.forget()
+        if self.begun and now - self.ended > SLACK:
+            self.begun, self.taken = 0.0, 0
+            self.files.clear()
         return self.begun > 0
 
 
@@ -299,7 +324,7 @@ def settings_allow(settings: dict) -> bool:
     return database.get("Lock", True) is True and not elsewhere and settings.get("OverwriteInstances", False) is False
 
 
-def forget_images_without_file(archive: Archive, storage: Path, memory: Memory, fault: Fault) -> int:
+def forget_images_without_file(archive: Archive, storage: Path, fault: Fault) -> int:
     """Take out of the index what came around a fault and has no file. Returns how many."""
     for number, instance in archive.new_instances(fault.since):
         if number not in fault.files:
@@ -309,7 +334,7 @@ def forget_images_without_file(archive: Archive, storage: Path, memory: Memory, 
     missing = {
         number: (instance, name)
         for number, (instance, name) in fault.files.items()
-        if name and not place(storage, name).exists()
+        if name and not is_there(storage, name)
     }
     if missing:
         time.sleep(1)
@@ -318,18 +343,20 @@ def forget_images_without_file(archive: Archive, storage: Path, memory: Memory, 
         HEARTBEAT.touch()
         if archive.file_of(instance) != name:
             fault.files[number] = instance, archive.file_of(instance)  # deleted, or another one by now
-        elif not place(storage, name).exists() and archive.misses_file(instance):
+        elif not is_there(storage, name) and archive.misses_file(instance):
             out[number] = instance, name
-    if len(out) > MOST_WITHOUT_FILE or (out and not memory.is_in_place()):
+    if fault.taken + len(out) > MOST_WITHOUT_FILE:
+        fault.forget()
         raise Refused(f"{len(out)} images that just came have no file in {storage}. Is it the right one, and whole?")
     for number, (instance, name) in out.items():
         called = archive.uids_of(instance)
-        print(f"takes {called} out of the index: its file is not there. Send it again", flush=True)
-        (storage / "leftovers").mkdir(mode=0o750, exist_ok=True)
-        with (storage / "leftovers" / TAKEN_OUT).open("a", encoding="utf-8") as stream:
-            stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {called}\n")
         if archive.file_of(instance) == name:
+            print(f"takes {called} out of the index: its file is not there. Send it again", flush=True)
             archive.json("DELETE", f"/instances/{instance}")
+            (storage / "leftovers").mkdir(mode=0o750, exist_ok=True)
+            with (storage / "leftovers" / TAKEN_OUT).open("a", encoding="utf-8") as stream:
+                stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {called}\n")
+            fault.taken += 1
         fault.files[number] = instance, ""
     return len(out)
 
@@ -351,16 +378,21 @@ def look(
     now = clock()
     if now - asked > SLOW:
         fault.begin()
-    started = now - state.running
-    if abs(started - memory.started) > SAME_START and memory.seen:
+    # It may have told its time at the begin of a long wait for its index.
+    same = asked - SAME_START <= memory.started + state.running <= now + SAME_START
+    started = memory.started if same else now - state.running
+    if not same and memory.seen:
         if state.running < SETTLED:
             return
         tidy(archive, storage, memory.seen - SLACK, started)
-        fault.changes.clear()
         fault.forget()
+    if not memory.is_in_place():
+        fault.forget()
+        memory.text = ""
+        raise Refused(f"{storage} is another one than {EVERY} seconds ago")
     try:
-        if fault.goes_on(now, state.change) and state.removed > fault.begun - SAME_START and allowed():
-            forget_images_without_file(archive, storage, memory, fault)
+        if fault.goes_on(now, state.change) and state.removed > fault.begun - SAME_REMOVAL and allowed():
+            forget_images_without_file(archive, storage, fault)
     finally:
         memory.keep(started, now)
 
