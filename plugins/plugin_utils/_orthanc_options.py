@@ -717,15 +717,14 @@ def unknown_tags(archive: Archive, place: str, tags: list[str], effect: str, own
     names = [tag for tag in tags if not HEXADECIMAL.fullmatch(tag)]
     if not names:
         return
-    keywords = {*archive.keywords(), "OtherPatientIDs"}  # the archive's own name for what DCMTK calls retired
-    keywords |= {
-        entry[1] for entry in own.values() if isinstance(entry, list) and is_a(entry[1:2], "strings") and entry[1:]
-    }
+    given = [entry[1] for entry in own.values() if is_a(entry, "list") and len(entry) > 1 and is_a(entry[1], "str")]
+    # OtherPatientIDs: the archive's own name for what DCMTK calls retired.
+    keywords = sorted({*archive.keywords(), *given, "OtherPatientIDs"})
     for name in names:
         if name in keywords:
             continue
-        near = [one for one in sorted(keywords) if plain(one).removeprefix("retired") == plain(name)]
-        near = near or difflib.get_close_matches(name, sorted(keywords), n=1, cutoff=0.8)
+        near = [one for one in keywords if plain(one).removeprefix("retired") == plain(name)]
+        near = near or difflib.get_close_matches(name, keywords, n=1, cutoff=0.8)
         yield (
             f"{archive.variable}.{place} has {shown(name)}, which is no DICOM tag that the archive knows: {effect}. "
             "Set it to a keyword such as Rows, or a number such as 0028,0010."

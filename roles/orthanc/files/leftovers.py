@@ -61,6 +61,10 @@ class Refused(Away):
     """The archive answers, and will not change its mind: this program is told wrong things."""
 
 
+class WrongStorage(Refused):
+    """The storage is not the one that the archive writes to, or not whole."""
+
+
 class State(NamedTuple):
     """What an archive that reaches its index says of itself."""
 
@@ -324,8 +328,8 @@ def settings_allow(settings: dict) -> bool:
     return database.get("Lock", True) is True and not elsewhere and settings.get("OverwriteInstances", False) is False
 
 
-def forget_images_without_file(archive: Archive, storage: Path, fault: Fault) -> int:
-    """Take out of the index what came around a fault and has no file. Returns how many."""
+def forget_images_without_file(archive: Archive, storage: Path, fault: Fault) -> None:
+    """Take out of the index what came around a fault and has no file."""
     for number, instance in archive.new_instances(fault.since):
         if number not in fault.files:
             HEARTBEAT.touch()
@@ -341,13 +345,15 @@ def forget_images_without_file(archive: Archive, storage: Path, fault: Fault) ->
     out = {}
     for number, (instance, name) in missing.items():
         HEARTBEAT.touch()
-        if archive.file_of(instance) != name:
-            fault.files[number] = instance, archive.file_of(instance)  # deleted, or another one by now
+        if (now := archive.file_of(instance)) != name:
+            fault.files[number] = instance, now  # deleted, or another one
         elif not is_there(storage, name) and archive.misses_file(instance):
             out[number] = instance, name
     if fault.taken + len(out) > MOST_WITHOUT_FILE:
         fault.forget()
-        raise Refused(f"{len(out)} images that just came have no file in {storage}. Is it the right one, and whole?")
+        raise WrongStorage(
+            f"{len(out)} images that just came have no file in {storage}. Is it the right one, and whole?"
+        )
     for number, (instance, name) in out.items():
         called = archive.uids_of(instance)
         if archive.file_of(instance) == name:
@@ -358,7 +364,6 @@ def forget_images_without_file(archive: Archive, storage: Path, fault: Fault) ->
                 stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S%z')} {called}\n")
             fault.taken += 1
         fault.files[number] = instance, ""
-    return len(out)
 
 
 def look(
@@ -389,7 +394,7 @@ def look(
     if not memory.is_in_place():
         fault.forget()
         memory.text = ""
-        raise Refused(f"{storage} is another one than {EVERY} seconds ago")
+        raise WrongStorage(f"{storage} is another one than {EVERY} seconds ago")
     try:
         if fault.goes_on(now, state.change) and state.removed > fault.begun - SAME_REMOVAL and allowed():
             forget_images_without_file(archive, storage, fault)
@@ -408,6 +413,8 @@ def watch() -> None:
         try:
             look(archive, storage, memory, fault, lambda: settings_allow(read("orthanc.json")))
             HEARTBEAT.touch()
+        except WrongStorage as error:
+            problem = f"takes nothing out of the index: {error}"
         except Refused as error:
             problem = f"cannot ask the archive: {error}"
         except Away:
