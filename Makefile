@@ -10,6 +10,8 @@ export ANSIBLE_FORCE_COLOR ?= $(if $(MAKE_TERMOUT),true,false)
 
 SCENARIO ?= all
 SCENARIOS := $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml))
+# Scenarios that have tests marked `long`.
+LONG_SCENARIOS := $(shell grep -rl "mark\.long" molecule/*/tests | cut -d/ -f2 | sort -u)
 DEMO := https://localhost:8443
 DEMO_SECRETS := inventories/lab/.secrets
 
@@ -43,8 +45,30 @@ check-config: ## Check an inventory's answers without its servers; INVENTORY=pat
 	@tests/setup venv
 	@ansible-playbook playbooks/check_config.yml -i $(or $(INVENTORY),$(error Say which: make check-config INVENTORY=inventories/onprem))
 
+# The phases of `make test`, each a make target or a scenario; as many run at once as TEST_JOBS allows.
+TEST_JOBS ?= 2
+PHASES := $(SCENARIOS) unit sanity build lint
+
 .PHONY: test
-test: lint unit sanity build molecule ## Everything that must pass
+test: ## Everything that must pass
+	@rm -rf artifacts/test
+	@code=0; $(MAKE) --jobs=$(TEST_JOBS) --keep-going $(PHASES:%=phase-%) || code=$$?; python3 tests/summary.py; exit $$code
+
+.PHONY: test-long
+test-long: ## The tests that wait or repeat for minutes
+	@rm -rf artifacts/test
+	@code=0; $(MAKE) --jobs=$(TEST_JOBS) --keep-going $(LONG_SCENARIOS:%=phase-long-%) || code=$$?; python3 tests/summary.py; exit $$code
+
+.PHONY: phase-venv phase-images $(PHASES:%=phase-%) $(LONG_SCENARIOS:%=phase-long-%)
+phase-venv:
+	@tests/phase venv tests/setup venv packages
+phase-images:
+	@tests/phase images tests/setup packages engine images
+$(PHASES:%=phase-%): phase-%: phase-venv
+	@tests/phase $* $(MAKE) $(if $(filter $*,$(SCENARIOS)),molecule SCENARIO=$*,$*)
+$(LONG_SCENARIOS:%=phase-long-%): phase-long-%: phase-venv phase-images
+	@PYTEST_ADDOPTS="-m long" tests/phase $* $(MAKE) molecule SCENARIO=$*
+$(SCENARIOS:%=phase-%): phase-images
 
 .PHONY: lint
 lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck, changelog fragments
@@ -60,7 +84,7 @@ lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck, changelog 
 .PHONY: unit
 unit: ## Unit tests
 	@tests/setup venv packages unit
-	@pytest tests/unit
+	@pytest --numprocesses auto tests/unit
 
 .PHONY: sanity
 sanity: ## ansible-test sanity on the files that git would export

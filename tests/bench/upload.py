@@ -76,7 +76,7 @@ def plain(arguments: dict[str, Any]) -> dict[str, Any]:
 
 def module(arguments: dict[str, Any]) -> dict[str, Any]:
     """The module as Ansible runs it, but for the way of its arguments."""
-    from tests.unit.orthanc_server import run_module
+    from tests.support.orthanc_server import run_module
 
     answer = run_module("orthanc_upload", arguments, diff=False)
     if answer.get("failed"):
@@ -176,7 +176,7 @@ def main() -> int:
     if options.side:
         arguments = json.load(sys.stdin)
         act = {"plain": plain, "module": module}[options.side]
-        importlib.import_module("tests.unit.orthanc_server")  # a module's start is Ansible's time, not the upload's
+        importlib.import_module("tests.support.orthanc_server")  # a module's start is Ansible's time, not the upload's
         importlib.import_module("ansible_collections.lightbox.pacs.plugins.modules.orthanc_upload")
         start = time.process_time()
         answer = act(arguments)

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.unit.conftest import PROJECT
-from tests.unit.rendering import Role
+from tests.support.project import PROJECT
+from tests.support.rendering import Role
 
 ANSIBLE = shutil.which("ansible-playbook", path=str(pathlib.Path(sys.executable).parent)) or shutil.which(
     "ansible-playbook"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.conftest import PROJECT
+from tests.support.project import PROJECT
 
 HOSTS: dict[str, dict[str, Any]] = {
     "good": {"pacs_name": "good.example.org", "orthanc_configuration": {"StableAge": 30}},

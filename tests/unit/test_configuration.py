@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.lightbox.pacs.plugins.plugin_utils import _orthanc_options as options
 
 from tests.options import build, upstream
-from tests.unit.rendering import Role
+from tests.support.rendering import Role
 
 USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
 ROLE = Role(

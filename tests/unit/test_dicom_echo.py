@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, evt
 
-from tests.unit.orthanc_server import run_module
-from tests.unit.pki import make_pki, server_context
+from tests.support.orthanc_server import run_module
+from tests.support.pki import make_pki, server_context
 
 VERIFICATION = "1.2.840.10008.1.1"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.rendering import Role
+from tests.support.rendering import Role
 
 
 def facts(distribution: str, version: str) -> dict[str, str]:

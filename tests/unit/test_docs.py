@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.conftest import OUTPUTS, PROJECT, ROLES, role_file
+from tests.support.project import OUTPUTS, PROJECT, ROLES, role_file
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 ROLE_VARIABLE = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROLES)})_[a-z0-9_]+(?![\w/-])")
 ANSWER = re.compile(r"(?<![\w./-])pacs_[a-z0-9_]+(?![\w/-])")

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from tests.unit.conftest import PROJECT
+from tests.support.project import PROJECT
 
 ME = getpass.getuser()
 GROUP = grp.getgrgid(os.getgid()).gr_name

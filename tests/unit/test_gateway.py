@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.conftest import PROJECT
-from tests.unit.rendering import Role
+from tests.support.project import PROJECT
+from tests.support.rendering import Role
 
 ROLE = PROJECT / "roles/gateway"
 OPENSSL = shutil.which("openssl")

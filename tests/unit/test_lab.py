@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.conftest import PROJECT
+from tests.support.project import PROJECT, tasks_in
 
 # Hosts that everybody's configuration names; every other one is somebody's own.
 PUBLIC = re.compile(r"(.*\.)?(debian\.org|ubuntu\.com|docker\.com|pypi\.org|pythonhosted\.org|npmjs\.org|localhost)$")
@@ -21,28 +21,43 @@ PUBLIC = re.compile(r"(.*\.)?(debian\.org|ubuntu\.com|docker\.com|pypi\.org|pyth
 MACHINE = re.compile(r"(?<![\w.$}~-])/(?:work|tmp/w|root(?!/\.ansible\b))/")
 
 
-def names(tasks: list[dict]) -> set[str]:
-    """The names of tasks, those in blocks included."""
-    found = {task["name"] for task in tasks if "name" in task}
-    for task in tasks:
-        for part in ("block", "rescue", "always"):
-            found |= names(task.get(part, []))
-    return found
+KILLS = re.compile(r"KILLS(_[A-Z_]+)?")
 
 
-def test_runs_are_cut_off_at_tasks_that_exist():
-    module = ast.parse((PROJECT / "molecule/default/tests/test_cut_off.py").read_text())
-    cuts = [
-        ast.literal_eval(node.value)
-        for node in module.body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CUTS"
+def test_runs_are_killed_at_tasks_that_exist():
+    known = {
+        task.get("name", "")
+        for path in (*PROJECT.glob("roles/*/tasks/*.yml"), *PROJECT.glob("playbooks/*.yml"))
+        for task in tasks_in(path)
+    }
+    points = [
+        (file.name, task.removesuffix("]"))
+        for file in PROJECT.glob("molecule/*/tests/*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.Assign) and KILLS.fullmatch(getattr(node.targets[0], "id", ""))
+        for task, _seconds in ast.literal_eval(node.value)
     ]
-    assert len(cuts) == 1
-    assert cuts[0]
-    known: set[str] = set()
-    for path in PROJECT.glob("roles/*/tasks/*.yml"):
-        known |= names(yaml.safe_load(path.read_text()) or [])
-    assert [task for task, _seconds in cuts[0] if task not in known] == []
+    assert len(points) >= 4
+    assert [(file, task) for file, task in points if not any(task in name for name in known)] == []
+
+
+def test_no_test_imports_another():
+    """What tests share is in tests/support; a conftest is pytest's to import."""
+    found = [
+        f"{file.relative_to(PROJECT)}: {module}"
+        for room in ("molecule", "tests")
+        for file in (PROJECT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [f"{node.module}.{alias.name}" for alias in node.names]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+        if re.search(r"(^|\.)(test_[a-z_]+|conftest)(\.|$)", module)
+    ]
+    assert found == []
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils import _dicom_file
 
 from tests.samples.studies import SAMPLES, to_bytes
-from tests.unit.orthanc_server import archive, call
+from tests.support.orthanc_server import archive, call
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = to_bytes(SAMPLES["mr"].instance(0))

@@ -9,8 +9,8 @@ import typing as t
 
 import pytest
 
-from tests.unit.conftest import PROJECT
-from tests.unit.rendering import Role
+from tests.support.project import PROJECT
+from tests.support.rendering import Role
 
 ROLE = PROJECT / "roles/ohif"
 SHA256 = "0" * 64

@@ -12,9 +12,8 @@ import pytest
 import yaml
 from ansible.template import trust_as_template
 
-from tests.unit.conftest import PROJECT, role_file
-from tests.unit.rendering import Role
-from tests.unit.test_roles import tasks_in
+from tests.support.project import PROJECT, role_file, tasks_in
+from tests.support.rendering import Role
 
 USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
 ROLE = Role(

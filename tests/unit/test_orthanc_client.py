@@ -9,7 +9,7 @@ import socket
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, route, version_of
 
-from tests.unit.orthanc_server import archive, call, error
+from tests.support.orthanc_server import archive, call, error
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.unit.orthanc_server import archive, call, error, run_module
+from tests.support.orthanc_server import archive, call, error, run_module
 
 FAILED = error(500, "Error in the network protocol", "DicomAssociation - connecting to AET MR: Connection refused")
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from tests.unit.orthanc_server import archive, call, error, run_module
+from tests.support.orthanc_server import archive, call, error, run_module
 
 SYSTEM = {
     "ApiVersion": 27,

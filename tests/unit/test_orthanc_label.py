@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.orthanc_server import archive, call, error, four_cases, run_module
+from tests.support.orthanc_server import archive, call, error, four_cases, run_module
 
 STUDY = "95157c93-1e751764-e278a968-bbcdf1d0-205e019c"
 LABELS = f"/studies/{STUDY}/labels"

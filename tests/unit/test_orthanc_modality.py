@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
+from tests.support.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
 
 # As 1.12.7 reports one that was put with {AET, Host, Port, AllowFind…: false}.
 CT = {

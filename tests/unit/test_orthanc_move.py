@@ -16,8 +16,8 @@ import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import orthanc_files_verify
 from ansible_collections.lightbox.pacs.plugins.modules import orthanc_index_copy as index_copy
 
-from tests.unit.conftest import PROJECT
-from tests.unit.orthanc_server import archive, call, error, run_module
+from tests.support.orthanc_server import archive, call, error, run_module
+from tests.support.project import PROJECT
 
 MD5 = {"aaaa": "0" * 32, "bbbb": "1" * 32}
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.unit.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
+from tests.support.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
 
 STUDY = "95157c93-1e751764-e278a968-bbcdf1d0-205e019c"
 COPY = "3d90046a-e04c0246-74025a4e-e2914153-ab5086d0"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.unit.orthanc_server import archive, call, error, run_module
+from tests.support.orthanc_server import archive, call, error, run_module
 
 FIND = "/tools/find"
 NEW = call("GET", "/system", {"Version": "1.12.7", "HasLabels": True})

@@ -29,9 +29,9 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from tests.bench import upload as bench
-from tests.unit import orthanc_server
-from tests.unit.conftest import PROJECT
-from tests.unit.orthanc_server import ANYTHING, MISSING, call, error, run_module
+from tests.support import orthanc_server
+from tests.support.orthanc_server import ANYTHING, MISSING, call, error, run_module
+from tests.support.project import PROJECT
 
 FIND = "/tools/find"
 FULL = error(507, "The disk is full")
@@ -909,7 +909,7 @@ def test_connections_are_kept_and_expect_is_never_sent(tmp_path, counting):
 # The largest that this program was: getrusage would count the test runner from which it was forked.
 MEASURED = """
 import json, pathlib, re, sys
-from tests.unit.orthanc_server import run_module
+from tests.support.orthanc_server import run_module
 done = run_module("orthanc_upload", json.load(sys.stdin), diff=False)
 peak = re.search(r"VmHWM:\\s+([0-9]+) kB", pathlib.Path("/proc/self/status").read_text())
 print(json.dumps([done, int(peak[1]) // 1024]))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.unit.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
+from tests.support.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
 
 # Which module, its list, its path, the prefix of its options.
 KINDS = {

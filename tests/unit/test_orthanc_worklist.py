@@ -19,7 +19,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     to_file,
 )
 
-from tests.unit.orthanc_server import ANYTHING, archive, call, error, run_module
+from tests.support.orthanc_server import ANYTHING, archive, call, error, run_module
 
 LIST = "/worklists?format=Simplify"
 NO_API = call("GET", LIST, error(404, "Unknown resource"), status=404)

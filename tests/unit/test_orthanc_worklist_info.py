@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import normal, to_file
 
-from tests.unit.orthanc_server import archive, call, error, run_module
+from tests.support.orthanc_server import archive, call, error, run_module
 
 LIST = "/worklists?format=Simplify"
 NO_API = call("GET", LIST, error(404, "Unknown resource"), status=404)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.conftest import PROJECT, role_file
-from tests.unit.rendering import Role
+from tests.support.project import PROJECT, role_file
+from tests.support.rendering import Role
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 PROBE = {"stdout_lines": ["memory 8000", "address 172.17.0.1"]}

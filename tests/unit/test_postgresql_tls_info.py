@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.orthanc_server import run_module
-from tests.unit.pki import make_pki, server_context
+from tests.support.orthanc_server import run_module
+from tests.support.pki import make_pki, server_context
 
 SCRAM = b"R" + struct.pack(">II", 23, 10) + b"SCRAM-SHA-256\0\0"
 TRUST = b"R" + struct.pack(">II", 8, 0)

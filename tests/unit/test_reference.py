@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.unit.conftest import PROJECT, ROLES, role_file
+from tests.support.project import PROJECT, ROLES, role_file
 
 REFERENCE = PROJECT / "docs/reference"
 KINDS = ("modules", "lookup", "filter", "test")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-import yaml
 
-from tests.unit.conftest import OUTPUTS, PROJECT, ROLES, role_file
+from tests.support.project import OUTPUTS, PROJECT, ROLES, role_file, tasks_in
 
 
 def commented_defaults(role: str) -> set[str]:
@@ -19,19 +18,6 @@ def task_files(role: str):
     return sorted((PROJECT / "roles" / role / "tasks").glob("*.yml")) + sorted(
         (PROJECT / "roles" / role).glob("handlers/*.yml")
     )
-
-
-def tasks_in(file) -> list[dict]:
-    found = []
-
-    def walk(tasks):
-        for task in tasks or []:
-            found.append(task)
-            for part in ("block", "rescue", "always"):
-                walk(task.get(part))
-
-    walk(yaml.safe_load(file.read_text()))
-    return found
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -17,7 +17,7 @@ from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible.plugins.loader import init_plugin_loader, lookup_loader
 from ansible.template import Templar, trust_as_template
 
-from tests.unit.conftest import PROJECT
+from tests.support.project import PROJECT
 
 init_plugin_loader([str(PROJECT / ".collections")])
 VAULT = [("default", VaultSecret(b"the vault's own password"))]
@@ -195,8 +195,10 @@ def test_names(directory, name):
 
 def test_two_at_once_agree(directory):
     program = (
-        "import sys, pathlib; from tests.unit import test_secret; "
-        "print(test_secret.look_up(pathlib.Path(sys.argv[1]), 'web_password')[0])"
+        "import sys; from tests.support import loader; loader.ready(); "
+        "from ansible.parsing.dataloader import DataLoader; from ansible.plugins.loader import lookup_loader; "
+        "lookup = lookup_loader.get('lightbox.pacs.secret', loader=DataLoader()); "
+        "print(lookup.run(['web_password'], directory=sys.argv[1])[0])"
     )
 
     def other_run(_number: int) -> str:

@@ -8,7 +8,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
-from tests.unit.conftest import PROJECT
+from tests.support.project import PROJECT
 
 WIRING = PROJECT / "playbooks/group_vars/all/wiring.yml"
 CT: dict[str, Any] = {"name": "ct", "aet": "CT", "host": "192.0.2.21"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import INVENTORY, address, run_playbook
+
+from tests.support.lab import INVENTORY, address, run_playbook
 
 testinfra_hosts = [address("configuration")]
 

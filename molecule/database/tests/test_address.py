@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import INVENTORY, address, run_playbook
-from lab_archive import (
+
+from tests.support.database_server import (
     ARCHIVE,
     container,
     find,
@@ -18,6 +18,7 @@ from lab_archive import (
     upload,
     wait_until_ready,
 )
+from tests.support.lab import INVENTORY, address, run_playbook
 
 testinfra_hosts = [address("database")]
 OTHER = "172.30.254.250"

@@ -8,8 +8,7 @@ import pathlib
 import string
 import urllib.parse
 
-from conftest import INVENTORY, address, run_playbook
-from lab_archive import (
+from tests.support.database_server import (
     ADDRESS,
     CONFIGURATION,
     container,
@@ -22,6 +21,7 @@ from lab_archive import (
     upload,
     wait_until_ready,
 )
+from tests.support.lab import INVENTORY, address, run_playbook
 
 testinfra_hosts = [address("database")]
 CA = INVENTORY / ".secrets/ca/ca.pem"

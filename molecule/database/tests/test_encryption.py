@@ -6,8 +6,9 @@ import json
 import shlex
 
 import pytest
-from conftest import address
-from lab_archive import CONFIGURATION, STORAGE, container, on_server, secret, sql
+
+from tests.support.database_server import CONFIGURATION, STORAGE, container, on_server, secret, sql
+from tests.support.lab import address
 
 testinfra_hosts = [address("database")]
 CA = "/etc/lightbox/postgresql/ca.pem"

@@ -12,8 +12,9 @@ import subprocess
 import time
 
 import pytest
-from conftest import INVENTORY, PROJECT, address, run_playbook
-from lab_archive import (
+
+from tests.samples import noise
+from tests.support.database_server import (
     ADDRESS,
     DESCRIPTION,
     PATIENT_ID,
@@ -28,8 +29,7 @@ from lab_archive import (
     upload,
     wait_until_ready,
 )
-
-from tests.samples import noise
+from tests.support.lab import INVENTORY, PROJECT, address, run_playbook
 
 testinfra_hosts = [address("database")]
 UNIT = "postgresql@17-main"

@@ -14,8 +14,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import INVENTORY, PROJECT, address, run_playbook
-from lab_archive import (
+
+from tests.support.database_server import (
     ARCHIVE,
     STORAGE,
     instance,
@@ -27,6 +27,7 @@ from lab_archive import (
     upload,
     wait_until_ready,
 )
+from tests.support.lab import INVENTORY, PROJECT, address, run_playbook
 
 testinfra_hosts = [address("database")]
 MIGRATE = ["ansible-playbook", "playbooks/migrate_to_postgresql.yml", "-i", str(INVENTORY), "-vv"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import INVENTORY, address, run_playbook
-from lab_archive import container, on_server, session, sql, wait_until_ready
+
+from tests.support.database_server import container, on_server, session, sql, wait_until_ready
+from tests.support.lab import INVENTORY, address, run_playbook
 
 testinfra_hosts = [address("database")]
 OTHER = "lightbox/orthanc-other:1"

@@ -9,12 +9,13 @@ import re
 
 import pytest
 import yaml
-from conftest import INVENTORY, lab_hosts, run_playbook, server
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-NAME = "spare.lightbox.test"
+from tests.support.lab import INVENTORY, lab_hosts, run_playbook, server
+
+NAME = "bare.lightbox.test"
 MODALITY = {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}
 PROVIDED = {
     "certificates_provider": "provided",
@@ -190,7 +191,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "distribution, docker",
     ),
 }
-ODD = "unsupported-distribution"
+UNSUPPORTED = "unsupported-distribution"
 
 
 def make_certificates(directory: pathlib.Path) -> None:
@@ -266,25 +267,25 @@ def refusals(tmp_path_factory) -> dict:
     servers = lab_hosts()
     hosts: dict[str, dict] = {}
     for host, answers, _variable, _remedy in CASES.values():
-        one = hosts.setdefault(f"case-{host}", {**servers["spare"], "pacs_alternative_names": ["localhost"]})
-        assert not set(answers) & (set(one) - set(servers["spare"])), f"two cases of {host} set the same variable"
+        one = hosts.setdefault(f"case-{host}", {**servers["bare"], "pacs_alternative_names": ["localhost"]})
+        assert not set(answers) & (set(one) - set(servers["bare"])), f"two cases of {host} set the same variable"
         one.update(filled(answers, words))
-    hosts[f"case-{ODD}"] = servers["odd"]
+    hosts[f"case-{UNSUPPORTED}"] = servers["unsupported"]
     inventory = directory / "inventory"
     inventory.mkdir()
     (inventory / "cases.yml").write_text(
         yaml.safe_dump({"lab": {"hosts": hosts}, "pacs": {"hosts": dict.fromkeys(hosts)}})
     )
 
-    bare, odd = server("spare"), server("odd")
-    with odd.sudo():
-        odd.check_output(
+    bare, unsupported = server("bare"), server("unsupported")
+    with unsupported.sudo():
+        unsupported.check_output(
             "sed -i 's/^VERSION_ID=.*/VERSION_ID=\"11\"/; s/(trixie)/(bullseye)/; s/trixie/bullseye/' /etc/os-release"
         )
-        odd.check_output("echo 11.9 >/etc/debian_version")
+        unsupported.check_output("echo 11.9 >/etc/debian_version")
     with bare.sudo():
         bare.check_output("systemd-run --unit=occupant python3 -m http.server 9042")
-    before = {host: state(server(host)) for host in ("spare", "odd")}
+    before = {host: state(server(host)) for host in ("bare", "unsupported")}
     run = run_playbook(
         "playbooks/pacs.yml",
         *("-i", INVENTORY, "-i", inventory, "--limit", "case-*", "--forks", "8"),
@@ -292,7 +293,7 @@ def refusals(tmp_path_factory) -> dict:
         ANSIBLE_CALLBACK_RESULT_FORMAT="json",
         ANSIBLE_STRATEGY="ansible.builtin.free",
     )
-    after = {host: state(server(host)) for host in ("spare", "odd")}
+    after = {host: state(server(host)) for host in ("bare", "unsupported")}
     with bare.sudo():
         bare.check_output("systemctl stop occupant")
     answer = json.loads(run.stdout[run.stdout.index("{") :])
@@ -315,10 +316,10 @@ def refusals(tmp_path_factory) -> dict:
     }
 
 
-@pytest.mark.parametrize("case", [*CASES, ODD])
+@pytest.mark.parametrize("case", [*CASES, UNSUPPORTED])
 def test_bad_input_is_refused_with_the_variable_and_the_remedy(refusals, case):
     host, _answers, variable, remedy = CASES.get(
-        case, (ODD, {}, "docker_engine_source", "Debian 12, Debian 13 or Ubuntu 24.04")
+        case, (UNSUPPORTED, {}, "docker_engine_source", "Debian 12, Debian 13 or Ubuntu 24.04")
     )
     failure = refusals["failed"].get(f"case-{host}")
     assert failure, f"{case} was not refused"

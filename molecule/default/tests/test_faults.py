@@ -11,24 +11,14 @@ import time
 import uuid
 
 import pydicom
-import pytest
 import requests
-from conftest import INVENTORY, address, lab_hosts, run_playbook
 
 from tests.samples.noise import instance, new_uid
+from tests.support.lab import INVENTORY, address, lab_hosts, recap, run_playbook
 
-testinfra_hosts = [address("whole")]
+testinfra_hosts = [address("full")]
 WEB = "https://localhost:8444"
 PACS = f"{WEB}/pacs"
-
-
-@pytest.fixture(scope="module")
-def web() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # a CA bundle named in the environment would win over the one below
-    session.auth = ("admin", (INVENTORY / ".secrets/web_password").read_text().strip())
-    session.verify = str(INVENTORY / ".secrets/ca/ca.pem")
-    return session
 
 
 def stow(web: requests.Session, files: list[bytes]) -> requests.Response:
@@ -98,7 +88,7 @@ def leave_over(host, file: bytes) -> list[str]:
                 "docker",
                 "exec",
                 "-i",
-                "lightbox-whole",
+                "lightbox-full",
                 "sh",
                 "-c",
                 f"mkdir -p {STORAGE}/{path[:5]} && cat > {STORAGE}/{path}",
@@ -181,7 +171,7 @@ def test_server_killed_and_started_returns_by_itself(host, web):
     uid, file = instance(study, series, 1)
     assert stow(web, [file]).status_code == 200
     for command in (["kill", "--signal", "KILL"], ["start"]):
-        subprocess.run(["docker", *command, "lightbox-whole"], check=True, capture_output=True)
+        subprocess.run(["docker", *command, "lightbox-full"], check=True, capture_output=True)
     wait_until_ready(web)
     assert stored(web, study)[uid]
     with host.sudo():
@@ -210,11 +200,11 @@ def test_what_is_missing_is_told_and_no_directory_is_made_of_it(host, web):
 
 
 def test_everything_is_proved_after_the_faults(host, web):
-    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
+    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "full")
     assert run.returncode == 0, run.stdout[-3000:]
     assert " 0 failed" in run.stdout
     assert "on a synthetic study: brought in, labelled, found and removed; " in run.stdout
-    assert "changed=0" in run.stdout.rsplit("PLAY RECAP", 1)[1]
+    assert recap(run.stdout)["changed"] == 0
     left = {"Level": "Study", "Query": {"PatientID": "LIGHTBOX-VERIFY-*"}}
     assert web.post(f"{PACS}/tools/find", json=left, timeout=30).json() == []
     assert not host.file("/run/lightbox-verify.dcm").exists
@@ -223,7 +213,7 @@ def test_everything_is_proved_after_the_faults(host, web):
 def test_verify_fails_when_the_modules_cannot_do_their_work(tmp_path):
     report = tmp_path / "report.json"
     answers = {"verify_archive_url": "http://127.0.0.1:8041", "verify_report": str(report)}
-    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole", "-e", json.dumps(answers))
+    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "full", "-e", json.dumps(answers))
     assert run.returncode == 2
     assert "modules | Bring the study in - " in run.stdout
     assert "modules | Remove it - " in run.stdout
@@ -236,7 +226,7 @@ def test_verify_fails_when_something_is_broken(host):
     with host.sudo():
         host.check_output("systemctl stop nginx")
     try:
-        run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "whole")
+        run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "full")
         assert run.returncode == 2
         assert "systemctl status nginx" in run.stdout
     finally:
@@ -250,4 +240,4 @@ def test_engine_restart_leaves_the_archive_running(host, web):
         host.check_output("systemctl restart docker")
         assert host.check_output("docker inspect --format '{{.State.StartedAt}}' lightbox-orthanc") == before
     assert wait_until_ready(web) < 60
-    assert lab_hosts()["whole"]["pacs_name"]
+    assert lab_hosts()["full"]["pacs_name"]

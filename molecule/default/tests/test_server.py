@@ -6,11 +6,11 @@ import json
 import shlex
 
 import pytest
-from conftest import address
 
-from tests.unit.test_start import OF_THE_CHILDREN, OF_THE_GRANDCHILDREN, ONE, WHOLE_TABLE
+from tests.support.lab import address
+from tests.support.sqlite_index import OF_THE_CHILDREN, OF_THE_GRANDCHILDREN, ONE, WHOLE_TABLE
 
-testinfra_hosts = [address("whole")]
+testinfra_hosts = [address("full")]
 pytestmark = pytest.mark.usefixtures("as_root")
 
 STORAGE = "/var/lib/lightbox/orthanc"
@@ -184,7 +184,7 @@ def test_logs_are_rotated(host):
     assert "error:" not in shown.stdout + shown.stderr
 
 
-def test_audit_log_says_who_saw_what_and_no_patient(host, playbook):
+def test_audit_log_says_who_saw_what_and_no_patient(host):
     lines = [json.loads(line) for line in host.check_output("cat /var/log/lightbox/gateway/audit.log").splitlines()]
     assert lines
     assert any(line.get("user") == "admin" for line in lines)

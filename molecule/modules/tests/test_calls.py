@@ -11,11 +11,11 @@ import time
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import synthetic_image
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import OrthancError
-from archives import BOTH, HOST, NEW, OLD, SECRET
-from conftest import PROJECT, address, run_playbook
 
-from tests.unit.orthanc_server import run_module
-from tests.unit.pki import make_pki
+from tests.support.archives import BOTH, HOST, NEW, OLD, SECRET
+from tests.support.lab import PROJECT, address, run_playbook
+from tests.support.orthanc_server import run_module
+from tests.support.pki import make_pki
 
 testinfra_hosts = [address("modules")]
 OTHER = {NEW: OLD, OLD: NEW}

@@ -16,12 +16,12 @@ from dataclasses import replace
 import pydicom
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import synthetic_image
-from archives import BOTH, HOST, NEW, OLD, Archive
-from conftest import INVENTORY, PROJECT, address, run_playbook
 from pynetdicom import AE
 from pynetdicom.sop_class import ModalityWorklistInformationFind
 
 from tests.samples.studies import SAMPLES, to_bytes
+from tests.support.archives import BOTH, HOST, NEW, OLD, Archive
+from tests.support.lab import INVENTORY, PROJECT, address, run_playbook
 
 testinfra_hosts = [address("modules")]
 OTHER = {NEW: OLD, OLD: NEW}
@@ -226,7 +226,7 @@ class TestUpload:
     def test_a_killed_upload_goes_on(self, archive, tmp_path):
         uid = write_ct(tmp_path, 120)
         code = (
-            "import json, sys; from tests.unit.orthanc_server import run_module;"
+            "import json, sys; from tests.support.orthanc_server import run_module;"
             "print(json.dumps(run_module('orthanc_upload', json.load(sys.stdin))))"
         )
         running = subprocess.Popen(

@@ -7,8 +7,9 @@ import time
 
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import OrthancError
-from archives import BOTH, NEW, OLD, SECRET
-from conftest import address
+
+from tests.support.archives import BOTH, NEW, OLD, SECRET
+from tests.support.lab import address
 
 testinfra_hosts = [address("modules")]
 

@@ -8,9 +8,9 @@ from typing import Any
 from unittest import mock
 
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Connection, Orthanc
-from conftest import INVENTORY, lab_hosts
 
-from tests.unit.orthanc_server import run_module
+from tests.support.lab import INVENTORY, lab_hosts
+from tests.support.orthanc_server import run_module
 
 HOST = lab_hosts()["modules"]["ansible_host"]
 # What an archive keeps for others, and must not be seen anywhere.

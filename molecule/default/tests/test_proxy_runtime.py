@@ -1,4 +1,4 @@
-"""The gateway in use: its log is rotated, uploads without a login are refused, large ones never touch its disk."""
+"""The reverse proxy in use: logs are rotated, uploads without a login are refused, large ones never touch its disk."""
 
 from __future__ import annotations
 
@@ -10,24 +10,15 @@ import ssl
 import time
 
 import pytest
-import requests
-from conftest import INVENTORY, address, lab_hosts
-from test_faults import instance, new_uid
 
-SPARE = lab_hosts()["spare"]
-testinfra_hosts = [address("spare")]
-PACS = f"https://{SPARE['ansible_host']}/pacs"
+from tests.samples.noise import instance, new_uid
+from tests.support.lab import INVENTORY, address, lab_hosts
+
+FULL = lab_hosts()["full"]
+testinfra_hosts = [address("full")]
+PACS = f"https://{FULL['ansible_host']}/pacs"
 LOGS = "/var/log/lightbox/gateway"
 CA = str(INVENTORY / ".secrets/ca/ca.pem")
-
-
-@pytest.fixture(scope="module")
-def web() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # a CA bundle named in the environment would win over the one below
-    session.auth = ("admin", (INVENTORY / ".secrets/web_password").read_text().strip())
-    session.verify = CA
-    return session
 
 
 def audited(host, path: str, log: str = "audit.log") -> list[dict]:
@@ -71,7 +62,7 @@ def test_an_upload_without_a_login_is_refused_at_once(host, path, kind):
     with host.sudo():
         before = disk(host)
     connection = http.client.HTTPSConnection(
-        SPARE["ansible_host"], timeout=20, context=ssl.create_default_context(cafile=CA)
+        FULL["ansible_host"], timeout=20, context=ssl.create_default_context(cafile=CA)
     )
     with contextlib.closing(connection):
         connection.putrequest("POST", f"/pacs{path}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import pathlib
-import re
 import subprocess
 
 import pytest
-from conftest import INVENTORY, PROJECT, address, server
 
-testinfra_hosts = [address("whole")]
+from tests.support.lab import INVENTORY, PROJECT, address, recap, server
+
+testinfra_hosts = [address("full")]
 
 
 def run(*command: str | os.PathLike[str], cwd: pathlib.Path, **environment: str) -> str:
@@ -33,17 +33,13 @@ def run(*command: str | os.PathLike[str], cwd: pathlib.Path, **environment: str)
 
 def state() -> str:
     """Whatever a run could change on the server."""
-    host = server("whole")
+    host = server("full")
     with host.sudo():
         return host.check_output(
             "find /etc /opt/lightbox /usr/local -printf '%p %y %m %u %g %s %T@ %l\\n' | sort;"
             "docker inspect --format '{{.Id}} {{.State.StartedAt}}' lightbox-orthanc;"
             "systemctl show --value --property MainPID nginx.service"
         )
-
-
-def recap(output: str) -> dict[str, int]:
-    return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", output.rsplit("PLAY RECAP", 1)[1])}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +77,7 @@ def elsewhere(tmp_path) -> pathlib.Path:
 
 def test_installed_collection_proves_a_server(installed, elsewhere):
     proved = run(
-        *("ansible-playbook", "lightbox.pacs.verify", "-i", INVENTORY, "--limit", "whole"),
+        *("ansible-playbook", "lightbox.pacs.verify", "-i", INVENTORY, "--limit", "full"),
         cwd=elsewhere,
         ANSIBLE_COLLECTIONS_PATH=str(installed),
     )
@@ -93,7 +89,7 @@ def test_installed_collection_proves_a_server(installed, elsewhere):
 def test_installed_collection_finds_the_server_as_it_left_it(installed, elsewhere):
     before = state()
     checked = run(
-        *("ansible-playbook", "lightbox.pacs.site", "-i", INVENTORY, "--limit", "whole", "--check", "--diff"),
+        *("ansible-playbook", "lightbox.pacs.site", "-i", INVENTORY, "--limit", "full", "--check", "--diff"),
         cwd=elsewhere,
         ANSIBLE_COLLECTIONS_PATH=str(installed),
     )
@@ -106,6 +102,6 @@ def test_clone_finds_the_server_as_it_left_it(elsewhere):
     clone.mkdir()
     run(PROJECT / "tests/sanity/export", "clone", clone, cwd=PROJECT)
     before = state()
-    checked = run("ansible-playbook", "site.yml", "-i", INVENTORY, "--limit", "whole", "--check", "--diff", cwd=clone)
+    checked = run("ansible-playbook", "site.yml", "-i", INVENTORY, "--limit", "full", "--check", "--diff", cwd=clone)
     assert recap(checked)["changed"] == 0
     assert state() == before

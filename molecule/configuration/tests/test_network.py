@@ -14,25 +14,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import INVENTORY, address, run_playbook, server
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from nodes import ADDRESS, ARCHIVE, CA, MODALITIES, associated, dcmtk, entity, pynetdicom_listener
 from pydicom import uid
 from pynetdicom import build_context
 from pynetdicom.sop_class import SecondaryCaptureImageStorage, Verification  # type: ignore[attr-defined] # made at import
 
-testinfra_hosts = [address("dicom")]
+from tests.support.dicom_nodes import ADDRESS, ARCHIVE, CA, MODALITIES, associated, dcmtk, entity, pynetdicom_listener
+from tests.support.lab import INVENTORY, address, run_playbook, secret, server
+
+testinfra_hosts = [address("configuration")]
 READER, SCANNER = MODALITIES["reader"], MODALITIES["scanner"]
 LATE = {"name": "late", "aet": "LATE", "host": "172.28.77.1", "port": 11123, "allow": ["echo", "worklist"]}
 VAULT = {"name": "vault", "aet": "VAULT", "host": "172.28.77.1", "port": 11124, "tls": True}
 EXCLUSIVE = {f"orthanc_{what}_exclusive": True for what in ("modalities", "peers", "dicomweb_servers")}
-SERVER_PAIR = INVENTORY / ".secrets/ca/dicom"
+SERVER_PAIR = INVENTORY / ".secrets/ca/configuration"
 HAND = "by-hand"
 WRONG = "wrong-one-Zebrina"
 SYNTAXES = [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian]
-PASSWORD = (INVENTORY / ".secrets/web_password").read_text().strip()
+PASSWORD = secret("web_password")
 REST = """
 import base64, http.client, json, sys
 name, password = json.load(open("/opt/lightbox/orthanc/configuration/users.json"))["RegisteredUsers"].popitem()
@@ -60,7 +61,7 @@ open(path, "w").write(text)
 
 def rest(*calls: tuple[str, str, Any]) -> list[tuple[int, Any]]:
     """Ask the archive itself, from its server: the gateway lets nobody change modalities."""
-    host = server("dicom")
+    host = server("configuration")
     with host.sudo():
         said = host.check_output("python3 -c %s %s", REST, base64.b64encode(json.dumps(calls).encode()).decode())
     return [tuple(json.loads(line)) for line in said.splitlines()]
@@ -78,7 +79,7 @@ class State:
 
 
 def look() -> State:
-    host = server("dicom")
+    host = server("configuration")
     answers = rest(
         ("GET", "/modalities?expand", None),
         ("GET", "/peers?expand", None),
@@ -92,7 +93,7 @@ def look() -> State:
 
 
 def restart() -> None:
-    host = server("dicom")
+    host = server("configuration")
     with host.sudo():
         host.check_output("docker restart lightbox-orthanc")
         host.check_output(
@@ -180,7 +181,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory) -> Story:
     told = Story()
-    host = server("dicom")
+    host = server("configuration")
     both = [SCANNER, READER]
 
     # An archive of an older collection: nothing in its index, one modality in its file.
@@ -360,9 +361,9 @@ def test_peers_of_an_inventory_that_names_none_are_still_shown(story):
 
 
 def test_no_password_is_told(story):
-    archive = (INVENTORY / ".secrets/archive_password").read_text().strip()
+    hidden = (PASSWORD, secret("archive_password"), story.facts["key"], WRONG)
     for name, output in story.outputs.items():
-        assert [secret for secret in (PASSWORD, archive, story.facts["key"], WRONG) if secret in output] == [], name
+        assert [one for one in hidden if one in output] == [], name
 
 
 def test_the_key_is_readable_by_root_and_the_archive_alone_and_goes_when_it_is_not_needed(host, story):

@@ -12,11 +12,11 @@ from typing import Any
 
 import pydicom
 import requests
-from conftest import INVENTORY, lab_hosts
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
 from tests.samples import noise
+from tests.support.lab import INVENTORY, lab_hosts
 
 ADDRESS = lab_hosts()["database"]["ansible_host"]
 ARCHIVE = f"http://{ADDRESS}:8042"
@@ -119,7 +119,7 @@ class Load:
                     status = association.send_c_store(pydicom.dcmread(io.BytesIO(file)))
                 except (RuntimeError, ValueError):
                     association.abort()
-            self._note(uid, file, bool(status) and status.Status == 0x0000)
+            self._note(uid, file, status is not None and status.get("Status") == 0x0000)
         if association is not None and association.is_established:
             association.release()
 

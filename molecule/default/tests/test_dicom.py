@@ -15,8 +15,20 @@ import time
 import pydicom
 import pytest
 import requests
-from conftest import INVENTORY, address
-from nodes import (
+from pydicom import uid
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pynetdicom import build_context, build_role, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import
+    PatientRootQueryRetrieveInformationModelFind,
+    SecondaryCaptureImageStorage,
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+    Verification,
+)
+
+from tests.support.dicom_nodes import (
     ADDRESS,
     ARCHIVE,
     CA,
@@ -37,33 +49,13 @@ from nodes import (
     read,
     write,
 )
-from pydicom import uid
-from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
-from pynetdicom import build_context, build_role, evt
-from pynetdicom.sop_class import (  # type: ignore[attr-defined] # made at import
-    PatientRootQueryRetrieveInformationModelFind,
-    SecondaryCaptureImageStorage,
-    StudyRootQueryRetrieveInformationModelFind,
-    StudyRootQueryRetrieveInformationModelGet,
-    StudyRootQueryRetrieveInformationModelMove,
-    Verification,
-)
+from tests.support.lab import address
 
-testinfra_hosts = [address("dicom")]
+testinfra_hosts = [address("full")]
 SLICES = 500
 READER = ("-aet", "READER", "-aec", ARCHIVE)
 SCANNER = ("-aet", "SCANNER", "-aec", ARCHIVE)
 AT = (ADDRESS, str(PLAIN))
-
-
-@pytest.fixture(scope="module")
-def web() -> requests.Session:
-    session = requests.Session()
-    session.trust_env = False  # a CA bundle named in the environment would win over the one below
-    session.auth = ("admin", (INVENTORY / ".secrets/web_password").read_text().strip())
-    session.verify = str(CA)
-    return session
 
 
 def stored(web: requests.Session, study: str) -> dict[str, bytes]:
@@ -458,7 +450,7 @@ def test_who_may_only_store_can_neither_search_nor_fetch(host, one_image, model)
 
 @pytest.mark.parametrize("where", ["127.0.0.1", ADDRESS])
 def test_addresses_that_no_modality_has_are_refused(host, where):
-    """From the server itself: 172.28.77.60 is in the same network as the modalities, and none of them."""
+    """From the server itself: the server is in the same network as the modalities, and none of them."""
     with host.sudo():
         before = int(host.check_output("wc -l </var/log/lightbox/gateway/dicom.log"))
     refused = host.run(f"echoscu -aet READER -aec {ARCHIVE} {where} {PLAIN}")

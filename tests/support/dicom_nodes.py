@@ -15,14 +15,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pydicom
-from conftest import INVENTORY, lab_hosts
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
 
-SERVER = lab_hosts()["dicom"]
+from tests.support.lab import INVENTORY, lab_hosts, pacs_host
+
+SERVER = lab_hosts()[pacs_host()]
 ADDRESS = SERVER["ansible_host"]
 PLAIN, TLS = 4242, 11112
 ARCHIVE = "LIGHTBOX"

@@ -6,15 +6,16 @@ import json
 import subprocess
 
 import pytest
-from conftest import INVENTORY, address, run_playbook, server
 
-testinfra_hosts = [address("spare")]
+from tests.support.lab import INVENTORY, address, run_playbook, server
+
+testinfra_hosts = [address("bare")]
 REPOSITORY = "/srv/lightbox-repository"
 KEYRING = "/etc/apt/keyrings/docker.asc"
 SOURCE = "/etc/apt/sources.list.d/docker.sources"
 PLAY = """---
 - name: Use the repository
-  hosts: spare
+  hosts: bare
   become: true
   tasks:
     - name: Use the repository
@@ -65,7 +66,7 @@ def repository(tmp_path_factory):
         }
         return run_playbook(play, "-i", INVENTORY, "-e", json.dumps(values), *arguments)
 
-    host = server("spare")
+    host = server("bare")
     with host.sudo():
         before = packages(host)
         try:

@@ -14,15 +14,18 @@ import pathlib
 import re
 import socket
 import ssl
+import time
 
 import pytest
-from conftest import INVENTORY, address, lab_hosts, run_playbook, server
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-SPARE = lab_hosts()["spare"]
-testinfra_hosts = [address("spare")]
+from tests.support.lab import INVENTORY, address, killable_playbook, lab_hosts, recap, run_playbook, secret, server
+from tests.support.secrets import find_secrets
+
+FULL = lab_hosts()["full"]
+testinfra_hosts = [address("full")]
 VIEWER = "/opt/lightbox/ohif"
 OLD_BUNDLE = "1234.bundle.0123456789abcdef.js"
 FORGOTTEN = ["0.0.1-forgotten", "0.0.2-forgotten", "0.0.3-forgotten"]
@@ -35,25 +38,17 @@ NEW = {
     "ohif_data_source_title": SOURCE,
     "orthanc_configuration": {"StableAge": 7},
     "pacs_modalities": [
-        {"name": "demo", "aet": "DEMO", "host": "172.28.77.1", "port": 104},
+        *FULL["pacs_modalities"],
         {"name": "late", "aet": "LATE", "host": "192.0.2.9", "port": 11112},
     ],
 }
+SITE = ["site.yml", "-i", INVENTORY, "--limit", "full"]
 
 
 def site(values: dict, *arguments: str | os.PathLike[str]) -> str:
-    run = run_playbook(
-        *("site.yml", "-i", INVENTORY, "--limit", "spare", "-e", json.dumps({"pacs_hosts": "spare"} | values)),
-        *arguments,
-    )
+    run = run_playbook(*SITE, "-e", json.dumps(values), *arguments)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
     return run.stdout
-
-
-def changed(output: str) -> int:
-    found = re.search(r"changed=(\d+)", output.rsplit("PLAY RECAP", 1)[1])
-    assert found
-    return int(found[1])
 
 
 @dataclasses.dataclass
@@ -63,19 +58,15 @@ class Answer:
     body: bytes
 
 
-def secret(name: str) -> str:
-    return (INVENTORY / ".secrets" / name).read_text().strip()
-
-
 def connect(ca: str | os.PathLike[str]) -> ssl.SSLSocket:
     """A connection to the server's address that asks for its name and trusts one CA only."""
     return ssl.create_default_context(cafile=str(ca)).wrap_socket(
-        socket.create_connection((SPARE["ansible_host"], 443), 10), server_hostname=SPARE["pacs_name"]
+        socket.create_connection((FULL["ansible_host"], 443), 10), server_hostname=FULL["pacs_name"]
     )
 
 
 def get(path: str, ca: str | os.PathLike[str], **headers: str) -> Answer:
-    connection = http.client.HTTPSConnection(SPARE["pacs_name"], timeout=30)
+    connection = http.client.HTTPSConnection(FULL["pacs_name"], timeout=30)
     connection.sock = connect(ca)
     login = base64.b64encode(f"admin:{secret('web_password')}".encode()).decode()
     with contextlib.closing(connection):
@@ -101,8 +92,8 @@ class State:
     old_bundle: Answer
 
 
-def look(ca: str | os.PathLike[str]) -> State:
-    host = server("spare")
+def read_state(ca: str | os.PathLike[str]) -> State:
+    host = server("full")
     with host.sudo():
         inside = host.check_output(
             f"readlink {VIEWER}/current; readlink {VIEWER}/previous || echo -; ls -xA -w 0 {VIEWER}/releases;"
@@ -154,8 +145,8 @@ def make_pair(directory: pathlib.Path) -> dict[str, str]:
         key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
     )  # fmt: skip
     names = x509.SubjectAlternativeName(
-        [x509.DNSName(SPARE["pacs_name"]), x509.DNSName("localhost")]
-        + [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", SPARE["ansible_host"])]
+        [x509.DNSName(FULL["pacs_name"]), x509.DNSName("localhost")]
+        + [x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", FULL["ansible_host"])]
     )
     root = certificate("Hospital root", "Hospital root", keys[0], keys[0], x509.BasicConstraints(True, 1), signs)
     between = certificate("Hospital web", "Hospital root", keys[1], keys[0], x509.BasicConstraints(True, 0), signs)
@@ -186,6 +177,8 @@ class Story:
     modalities: list[str] = dataclasses.field(default_factory=list)
     configuration: dict = dataclasses.field(default_factory=dict)
     groups: str = ""
+    left: list[str] = dataclasses.field(default_factory=list)
+    key: str = ""
 
 
 @pytest.fixture(scope="module")
@@ -194,21 +187,29 @@ def story(tmp_path_factory):
     own = INVENTORY / ".secrets/ca/ca.pem"
     new = NEW | make_pair(directory)
     report = directory / "report.json"
-    told = Story()
-    host = server("spare")
+    told = Story(key=(directory / "leaf.key").read_text().splitlines()[1])
+    host = server("full")
     with host.sudo():
         host.check_output(f"echo 'old bundle' >$(readlink -f {VIEWER}/current)/{OLD_BUNDLE}")
         host.check_output(
             f"cd {VIEWER}/releases && mkdir -p {' '.join(FORGOTTEN)} && touch -d '2 years ago' {' '.join(FORGOTTEN)}"
         )
-    told.states["before"] = look(own)
+    told.states["before"] = read_state(own)
 
     told.outputs["checked"] = site(new, "--check", "--diff")
-    told.states["checked"] = look(own)
+    told.states["checked"] = read_state(own)
 
-    told.outputs["changed"] = site(new | {"verify_report": str(report)})
+    # The controller is lost when half of it is done.
+    with killable_playbook(directory / "killed.log", *SITE, "-e", json.dumps(new), "-vvv", "--diff") as run:
+        run.wait_for("configure | Write the configuration]")
+        time.sleep(0.2)
+        assert run.process.poll() is None
+    told.outputs["killed"] = run.log.read_text()
+    told.states["killed"] = read_state(own)
+
+    told.outputs["changed"] = site(new | {"verify_report": str(report)}, "-vvv", "--diff")
     root = directory / "root.pem"
-    told.states["changed"] = look(root)
+    told.states["changed"] = read_state(root)
     told.report = report.read_text()
     for path, page in zip(PAGES, told.states["before"].pages, strict=True):
         for name, asked in (("ETag", "If-None-Match"), ("Last-Modified", "If-Modified-Since")):
@@ -218,9 +219,10 @@ def story(tmp_path_factory):
     with host.sudo():
         told.configuration = json.loads(host.check_output("docker exec lightbox-orthanc cat /etc/orthanc/orthanc.json"))
         told.groups = host.check_output("id -nG admin")
+        told.left = host.check_output("ls /var/tmp | grep lightbox || true").split()
 
     told.outputs["again"] = site(new)
-    told.states["again"] = look(root)
+    told.states["again"] = read_state(root)
 
     # The way back, at the time when the certificate of the local CA is due; the archive's values stay.
     back = {name: new[name] for name in ("orthanc_configuration", "pacs_modalities")}
@@ -228,8 +230,9 @@ def story(tmp_path_factory):
     told.outputs["back"] = site(
         back | {"certificates_days": days + 2, "certificates_renew_days": days + 1, "ohif_keep_releases": 2}
     )
-    told.states["back"] = look(own)
+    told.states["back"] = read_state(own)
     yield told
+    site({"orthanc_modalities_exclusive": True})
     with host.sudo():
         host.check_output(f"rm -f {VIEWER}/releases/*/{OLD_BUNDLE}")
         host.check_output("gpasswd --delete admin docker")
@@ -245,9 +248,24 @@ def test_a_check_tells_what_would_change_and_changes_nothing(story):
     assert (after.container, after.nginx, after.serial) == (before.container, before.nginx, before.serial)
 
 
+def test_a_killed_run_leaves_the_server_in_service_and_the_next_one_completes_it(story):
+    """test_interrupted_run.py kills at more points, and on a bare server."""
+    before, after = story.states["before"], story.states["killed"]
+    assert (after.current, after.container, after.nginx, after.serial) == (
+        before.current,
+        before.container,
+        before.nginx,
+        before.serial,
+    )
+    assert [page.status for page in after.pages] == [200] * len(PAGES)
+    assert "PLAY RECAP" not in story.outputs["killed"]
+    assert recap(story.outputs["changed"])["failed"] == 0
+    assert story.left == []
+
+
 def test_the_same_answers_again_change_nothing(story):
-    assert changed(story.outputs["changed"]) > 0
-    assert changed(story.outputs["again"]) == 0
+    assert recap(story.outputs["changed"])["changed"] > 0
+    assert recap(story.outputs["again"])["changed"] == 0
     assert story.states["again"].files == story.states["changed"].files
     assert story.states["again"].container == story.states["changed"].container
 
@@ -291,7 +309,7 @@ def test_no_more_releases_are_kept_than_asked_for(story):
 
 
 def test_a_provided_pair_is_served_with_its_chain(story):
-    # look() trusted the root alone, so the intermediate came from the server.
+    # read_state() trusted the root alone, so the intermediate came from the server.
     assert story.states["changed"].issuer == "CN=Hospital web"
     assert ", 0 failed, 0 skipped" in story.outputs["changed"]
 
@@ -307,7 +325,7 @@ def test_a_certificate_that_is_due_is_issued_again_and_served(story):
 def test_the_archive_runs_with_its_new_values(story):
     assert story.states["changed"].container.split()[0] != story.states["before"].container.split()[0]
     assert story.configuration["StableAge"] == 7
-    assert {"demo", "late", "verify"} == set(story.modalities)
+    assert {"scanner", "reader", "late", "verify"} == set(story.modalities)
 
 
 def test_named_users_may_use_docker(story):
@@ -318,10 +336,10 @@ def test_the_run_ends_with_what_to_do_next(story):
     output = story.outputs["changed"]
     summary = output.rsplit("TASK [Tell what to do next]", 1)[1].split("PLAY RECAP", 1)[0]
     for wanted in (
-        f"Viewer: https://{SPARE['pacs_name']}/",
+        f"Viewer: https://{FULL['pacs_name']}/",
         f"Log in: admin, with the password in {INVENTORY}/.secrets/web_password",
         "AE title LIGHTBOX",
-        f"at {SPARE['pacs_name']}, port 4242",
+        f"at {FULL['pacs_name']}, port 4242",
         "Next: ",
     ):
         assert wanted in " ".join(summary.split()), wanted
@@ -329,9 +347,10 @@ def test_the_run_ends_with_what_to_do_next(story):
 
 
 def test_no_secret_is_told_or_reported(story):
-    for name in ("web_password", "archive_password"):
-        assert secret(name) not in story.report
-        assert [run for run, output in story.outputs.items() if secret(name) in output] == []
+    assert find_secrets(story.report) == []
+    for name, output in story.outputs.items():
+        assert find_secrets(output) == [], name
+        assert story.key not in output, name
 
 
 def test_the_report_says_that_every_check_passed(story):

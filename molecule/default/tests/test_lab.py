@@ -18,7 +18,8 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from conftest import INVENTORY, PROJECT, lab_hosts, run_playbook, server
+
+from tests.support.lab import INVENTORY, PROJECT, lab_hosts, run_playbook, server
 
 ROOT = () if os.geteuid() == 0 else ("sudo",)
 USER = "lightbox-tester"

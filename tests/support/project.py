@@ -1,0 +1,37 @@
+"""The project's files as the tests read them."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import yaml
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+# What roles yield for the wiring, besides their arguments.
+OUTPUTS = {
+    "orthanc": {"orthanc_container_http", "orthanc_container_dicom", "orthanc_changed"},
+    "postgresql": {"postgresql_connection"},
+}
+ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())
+
+
+def role_file(role: str, path: str) -> Any:
+    """The parsed content of a YAML file of a role; {} where it is absent."""
+    file = PROJECT / "roles" / role / path
+    return (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+
+
+def flatten_tasks(tasks: list[dict] | None) -> list[dict]:
+    """Every task of a list, those in blocks included."""
+    found = []
+    for task in tasks or []:
+        found.append(task)
+        for part in ("block", "rescue", "always"):
+            found += flatten_tasks(task.get(part))
+    return found
+
+
+def tasks_in(file: pathlib.Path) -> list[dict]:
+    """Every task of a YAML file, those in blocks included."""
+    return flatten_tasks(yaml.safe_load(file.read_text()))
