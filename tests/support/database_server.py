@@ -137,6 +137,13 @@ class Load:
         for thread in self.threads:
             thread.join(120)
 
+    def wait_for_more(self, taken: int, seconds: float = 30) -> None:
+        """Until twenty more images than `taken` were acknowledged."""
+        until = time.monotonic() + seconds
+        while len(self.acknowledged) <= taken + 20:
+            assert time.monotonic() < until, "the archive takes no images after the outage"
+            time.sleep(0.1)
+
     def assert_acknowledged_is_kept(self, web: requests.Session) -> dict[str, str]:
         """Each image that was acknowledged is there with its pixels. What the archive has beyond that."""
         kept = find(web, self.study)

@@ -74,6 +74,21 @@ def run_playbook(
     )
 
 
+def write_role_playbook(path: pathlib.Path, *roles: str) -> pathlib.Path:
+    """A playbook that runs only some roles, with the inputs that the collection's playbooks give them."""
+    play = {
+        "name": "Run a few roles",
+        "hosts": "pacs",
+        "become": True,
+        "gather_subset": ["!all", "!min", "architecture", "distribution"],
+        "roles": [f"lightbox.pacs.{role}" for role in roles],
+    }
+    path.write_text(yaml.safe_dump([play]))
+    if not (path.parent / "group_vars").exists():
+        (path.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
+    return path
+
+
 def recap(output: str) -> dict[str, int]:
     """The counts at the end of a run on one host."""
     return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", output.rsplit("PLAY RECAP", 1)[1])}

@@ -33,7 +33,6 @@ from tests.support.lab import INVENTORY, PROJECT, address, run_playbook
 
 testinfra_hosts = [address("database")]
 UNIT = "postgresql@17-main"
-AWAY = 60  # seconds
 SILENT = 34  # seconds: more than a connection may be without an answer (tcp_user_timeout)
 # Docker checks every 15 seconds, which takes up to 8 when the database is away; the third that fails counts.
 UNHEALTHY = 3 * (15 + 8) + 6
@@ -84,10 +83,10 @@ while not select.select([sys.stdin], [], [], 2)[0]:
         assert [one for one in self.seen if one.ended < gone and not one.ready] == []
         away = [one for one in self.seen if gone + 1 <= one.begun < back]
         asked = [gone + 1, *(one.begun for one in away), back]
-        assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 4, asked
+        assert max(later - earlier for earlier, later in itertools.pairwise(asked)) < 6, asked
         # One that is asked shortly before the end and answered after it may say either.
         answered = [one for one in away if one.ended < back]
-        assert len(answered) >= (back - gone) / 2 - 8
+        assert len(answered) >= max(1, (back - gone) / 2 - 8)
         assert [one for one in answered if one.ready] == [], "readiness said yes while the database was away"
         assert [one.say for one in answered if not NO.fullmatch(one.say)] == [], "the reason is the database"
         after = [one for one in self.seen if one.begun > ready]
@@ -116,10 +115,12 @@ def web():
     return session()
 
 
-def test_database_stopped_for_a_while(host, web):
+@pytest.mark.parametrize("away", [14, pytest.param(60, marks=pytest.mark.long)])
+def test_database_stopped_for_a_while(host, web, away):
+    """away: seconds. Only the long outage lasts until Docker calls the container unhealthy."""
     before = container(host)
     with Load() as load, Watch() as watch, concurrent.futures.ThreadPoolExecutor(1) as pool:
-        time.sleep(3)
+        time.sleep(2)
         on_server(host, f"systemctl stop {UNIT}")
         gone = time.time()
         verified = pool.submit(verify)
@@ -127,8 +128,9 @@ def test_database_stopped_for_a_while(host, web):
         live = on_server(
             host, "docker exec lightbox-orthanc python3 /usr/local/lib/lightbox/health.py live && echo live"
         )
-        time.sleep(gone + AWAY - time.time())
-        unhealthy = wait_for_health(host, "unhealthy", gone + UNHEALTHY) - gone
+        time.sleep(max(0.0, gone + away - time.time()))
+        if away > UNHEALTHY / 2:
+            wait_for_health(host, "unhealthy", gone + UNHEALTHY)
         code, told = verified.result()
         during = len(load.acknowledged) - taken
         back = time.time()
@@ -136,12 +138,12 @@ def test_database_stopped_for_a_while(host, web):
         seconds = wait_until_ready(web)
         ready = time.time()
         taken = len(load.acknowledged)
-        time.sleep(8)
-        assert len(load.acknowledged) > taken + 20, "the archive takes no images after the database is back"
-        healthy = wait_for_health(host, "healthy", ready + 30) - back
+        load.wait_for_more(taken)
+        wait_for_health(host, "healthy", ready + 30)
+        time.sleep(3)  # the health check is asked once more
     print(
-        f"database away {back - gone:.0f} s; unhealthy after {unhealthy:.0f} s; ready {seconds:.1f} s after its "
-        f"start, healthy {healthy:.0f} s; {len(load.acknowledged)} images taken, {len(load.refused)} refused"
+        f"database away {back - gone:.0f} s; ready {seconds:.1f} s after its start; "
+        f"{len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
     assert live == "live", "a database that is away must not look like an archive to restart"
     assert during <= 4, "images were acknowledged while the index could not be written"
@@ -158,11 +160,12 @@ def test_database_stopped_for_a_while(host, web):
     remove(web, load.study)
 
 
-def test_connections_cut_again_and_again(host, web):
+@pytest.mark.parametrize("lasting", [6, pytest.param(20, marks=pytest.mark.long)])
+def test_connections_cut_again_and_again(host, web, lasting):
     before = container(host)
     cut = 0
     with Load() as load, Watch() as watch:
-        until = time.monotonic() + 20
+        until = time.monotonic() + lasting
         while time.monotonic() < until:
             cut += int(
                 sql(host, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'orthanc'")[0]
@@ -170,9 +173,8 @@ def test_connections_cut_again_and_again(host, web):
             time.sleep(0.7)
         seconds = wait_until_ready(web)
         ready = time.time()
-        taken = len(load.acknowledged)
-        time.sleep(5)
-        assert len(load.acknowledged) > taken + 20
+        load.wait_for_more(len(load.acknowledged))
+        time.sleep(4)
     said_no = [one for one in watch.seen if not one.ready]
     print(
         f"{cut} connections cut; ready after {seconds:.1f} s; {len(said_no)} of {len(watch.seen)} times not ready; "
@@ -180,7 +182,9 @@ def test_connections_cut_again_and_again(host, web):
     )
     assert cut >= 5
     assert [one.say for one in said_no if not NO.fullmatch(one.say)] == []
-    assert [one.ready for one in watch.seen if one.begun > ready] in ([True], [True] * 2, [True] * 3)
+    after = [one.ready for one in watch.seen if one.begun > ready]
+    assert after
+    assert all(after)
     assert container(host)["State"]["StartedAt"] == before["State"]["StartedAt"]
     load.assert_nothing_is_lost(web)
     remove(web, load.study)
@@ -188,15 +192,14 @@ def test_connections_cut_again_and_again(host, web):
 
 def test_database_killed_under_load(host, web):
     with Load() as load, Watch() as watch:
-        time.sleep(3)
+        time.sleep(2)
         on_server(host, "kill -9 $(head -n 1 /var/lib/postgresql/17/main/postmaster.pid)")
         gone = time.time()
         time.sleep(2)
         seconds = wait_until_ready(web)  # its unit starts it again
         ready = time.time()
-        taken = len(load.acknowledged)
-        time.sleep(5)
-        assert len(load.acknowledged) > taken + 20
+        load.wait_for_more(len(load.acknowledged))
+        time.sleep(4)
     print(
         f"ready {seconds + 2:.1f} s after the kill; {len(load.acknowledged)} images taken, {len(load.refused)} refused"
     )
@@ -240,6 +243,7 @@ def silence(host):
     remove(session(), load.study)
 
 
+@pytest.mark.long
 def test_the_network_loses_everything_for_a_while(silence, web):
     load, watch, times, (during, afterwards), new, restarted = silence
     watch.assert_told_the_outage(*times)
@@ -251,6 +255,7 @@ def test_the_network_loses_everything_for_a_while(silence, web):
     load.assert_acknowledged_is_kept(web)
 
 
+@pytest.mark.long
 def test_what_was_refused_in_the_silence_can_be_sent_again(silence, web):
     """Where the answer to COMMIT was lost the archive keeps an entry without its file, which soon goes by itself."""
     silence[0].wait_for_files(web)

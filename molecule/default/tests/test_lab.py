@@ -19,11 +19,12 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from tests.support.lab import INVENTORY, PROJECT, lab_hosts, run_playbook, server
+from tests.support.lab import INVENTORY, PROJECT, lab_hosts, run_playbook, server, write_role_playbook
 
 ROOT = () if os.geteuid() == 0 else ("sudo",)
 USER = "lightbox-tester"
 TESTER = {"ansible_host": "172.28.77.70", "pacs_name": "tester.lightbox.test"}
+SSH = ("ssh", "-F", PROJECT / ".lab/ssh_config", TESTER["ansible_host"])
 CGROUP2 = pathlib.Path("/sys/fs/cgroup/unified")
 only_with_both = pytest.mark.skipif(
     not CGROUP2.is_dir(), reason="has cgroup v1 or v2, not both: then all other tests run on that one"
@@ -68,14 +69,6 @@ def write_inventory(directory: pathlib.Path, **more: str) -> None:
     (directory / "hosts.yml").write_text(yaml.safe_dump(inventory))
     if not (directory / "group_vars").exists():
         (directory / "group_vars").symlink_to(PROJECT / "inventories/lab/group_vars")
-
-
-def write_playbook(path: pathlib.Path, *roles: str) -> None:
-    """Some roles instead of all, with what a playbook of the collection hands them."""
-    play = {"name": "Do a part", "hosts": "pacs", "become": True, "roles": [f"lightbox.pacs.{role}" for role in roles]}
-    path.write_text(yaml.safe_dump([play]))
-    if not (path.parent / "group_vars").exists():
-        (path.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
 
 
 @pytest.mark.parametrize("name", lab_hosts())
@@ -153,38 +146,59 @@ def registry(tools: None, tmp_path: pathlib.Path) -> Iterator[str]:
             process.terminate()
 
 
-def test_lab_is_made_from_a_registry(registry, tmp_path):
+@pytest.fixture
+def pushed(registry: str) -> Iterator[tuple[str, str]]:
+    """The lab's own base image in the registry, so that Docker has cached what is built on it: its name and its ID."""
+    base = min(image for image in lab_images() if image.startswith("lightbox/base:"))
+    name = f"{registry}/debian:trixie-slim"
+    run("docker", "tag", base, name)
+    try:
+        run("docker", "push", "--quiet", name)
+        run("docker", "image", "rm", name)
+        yield name, image_id(base)
+    finally:
+        run("docker", "image", "rm", name, check=False)
+
+
+def test_base_image_comes_from_a_registry(pushed):
+    name, pushed_id = pushed
+    made = "lightbox/base:of-the-test"
+    try:
+        run(PROJECT / "molecule/shared/images/base/make", made, LIGHTBOX_BASE_IMAGE=name)
+        assert image_id(made) == pushed_id
+    finally:
+        run("docker", "image", "rm", made, check=False)
+
+
+@pytest.mark.long
+def test_lab_is_made_from_a_registry(pushed, tmp_path):
     """In a clone of its own, as the images of this one must stay."""
+    name, pushed_id = pushed
     clone, bin_directory = tmp_path / "clone", tmp_path / "bin"
     for directory in (clone, bin_directory):
         directory.mkdir()
     run(PROJECT / "tests/sanity/export", "clone", clone)
     (bin_directory / "debootstrap").symlink_to("/bin/false")  # it is not to be asked for anything
 
-    name = f"{registry}/debian:trixie-slim"
-    base = min(image for image in lab_images() if image.startswith("lightbox/base:"))
-    pushed = image_id(base)  # the lab's own, so that what is built on it is in the engine's cache
-    run("docker", "tag", base, name)
     before, made = lab_images(), set()
     try:
-        run("docker", "push", "--quiet", name)
-        run("docker", "image", "rm", name)
         environment = {"LIGHTBOX_BASE_IMAGE": name, "PATH": f"{bin_directory}:{os.environ['PATH']}"}
         build = run(clone / "molecule/shared/images/build", **environment)
         made = lab_images() - before
         assert f"Fetching {name}" in build
-        assert image_id(name) == pushed
+        assert image_id(name) == pushed_id
         files = dict(line.split("=", 1) for line in (clone / ".cache/images.env").read_text().splitlines())
         assert files["LIGHTBOX_SERVER_IMAGE"] in made
         assert pathlib.Path(files["LIGHTBOX_ORTHANC_ARCHIVE"]).parent == clone / ".cache"
         layers = [
             set(run("docker", "image", "inspect", "--format", '{{join .RootFS.Layers " "}}', image).split())
-            for image in (pushed, files["LIGHTBOX_SERVER_IMAGE"])
+            for image in (pushed_id, files["LIGHTBOX_SERVER_IMAGE"])
         ]
         assert layers[0] < layers[1]
         assert run(clone / "molecule/shared/images/build", **environment) == ""
     finally:
-        run("docker", "image", "rm", name, *made, check=False)
+        if made:
+            run("docker", "image", "rm", *made, check=False)
 
 
 def forget_user() -> None:
@@ -199,12 +213,15 @@ def forget_user() -> None:
 
 @pytest.fixture
 def home(tools: None, tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The home of a user who may use sudo and nothing else, with a clone in it whose inventory has one server."""
+    """The home of a user who may use sudo and nothing else, with a clone in it whose inventory has one server.
+
+    The clone has the image of the archive, but no virtual environment.
+    """
     clone = tmp_path / "clone"
     clone.mkdir()
     run(PROJECT / "tests/sanity/export", "clone", clone)
     write_inventory(clone / "inventories/lab")
-    write_playbook(clone / "playbooks/small.yml", "certificates")  # soon over, with work on both machines
+    write_role_playbook(clone / "playbooks/small.yml", "certificates")  # soon over, with work on both machines
     (clone / ".cache").mkdir()
     for made in (PROJECT / ".cache").glob("orthanc-debian13-*.tar.gz"):  # made once is enough
         shutil.copy(made, clone / ".cache")
@@ -234,6 +251,15 @@ def as_user(home: pathlib.Path, *command: str | os.PathLike[str], check: bool = 
     return run(*become, "env", "--ignore-environment", f"--chdir={home / 'clone'}", *environment, *command, check=check)
 
 
+def test_a_user_with_sudo_may_use_docker(home):
+    """test_lab_is_made_through_sudo makes servers as this user, too."""
+    assert "permission denied" in as_user(home, "docker", "info", check=False).lower()
+    assert f"Letting {USER} use Docker" in as_user(home, "tests/setup", "packages", "engine")
+    assert as_user(home, "tests/setup", "packages", "engine") == ""
+    assert as_user(home, "docker", "ps", "--quiet", "--filter", "name=^lightbox-tester$") == ""
+
+
+@pytest.mark.long
 def test_lab_is_made_through_sudo(home):
     """All that a user without rights needs: packages, engine, images, a server, a run on it, and the way back."""
     playbook = ("ansible-playbook", "-i", "inventories/lab")
@@ -276,21 +302,30 @@ def tester(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @only_with_both
-def test_server_sees_cgroup_v2(tester):
+def test_server_boots_on_cgroup_v2(tester):
+    run("ansible-playbook", PROJECT / "molecule/shared/create.yml", "-i", tester)
+    for command, answer in (
+        ("systemctl is-system-running --wait", "running"),
+        ("findmnt --noheadings --output FSTYPE /sys/fs/cgroup", "cgroup2"),
+    ):
+        assert run(*SSH, command).strip() == answer
+
+
+@pytest.mark.long
+@only_with_both
+def test_archive_runs_on_cgroup_v2(tester):
     """The server's systemd, its engine and the archive in it; limits need controllers that are all with v1 here."""
     without = json.dumps({f"{role}_enabled": False for role in ("certificates", "ohif", "gateway")})
     archive = ("ansible-playbook", PROJECT / "playbooks/pacs.yml", "-i", tester, "--extra-vars", without)
     run("ansible-playbook", PROJECT / "molecule/shared/create.yml", "-i", tester)
     assert "failed=0" in run(*archive)
     assert changes(run(*archive)) == {"0"}
-    ssh = ("ssh", "-F", PROJECT / ".lab/ssh_config", TESTER["ansible_host"])
     for command, answer in (
         ("systemctl is-system-running", "running"),
-        ("findmnt --noheadings --output FSTYPE /sys/fs/cgroup", "cgroup2"),
         ("sudo docker info --format '{{.CgroupDriver}} {{.CgroupVersion}}' 2>/dev/null", "systemd 2"),
         ("sudo docker inspect --format '{{.State.Health.Status}}' lightbox-orthanc", "healthy"),
     ):
-        assert run(*ssh, command).strip() == answer
+        assert run(*SSH, command).strip() == answer
 
 
 @pytest.fixture
@@ -318,6 +353,7 @@ def engine2() -> Iterator[dict[str, str]]:
     run(*ROOT, "rm", "-rf", "--one-file-system", place)
 
 
+@pytest.mark.long
 @only_with_both
 def test_lab_is_made_on_an_engine_with_cgroup_v2(engine2, tmp_path):
     write_inventory(tmp_path / "inventory")
@@ -340,9 +376,8 @@ def test_lab_is_made_on_an_engine_with_cgroup_v2(engine2, tmp_path):
     shared, inventory = PROJECT / "molecule/shared", ("-i", tmp_path / "inventory")
     assert "failed=0" in there("ansible-playbook", shared / "create.yml", *inventory)
     try:
-        ssh = ("ssh", "-F", PROJECT / ".lab/ssh_config", TESTER["ansible_host"])
-        assert there(*ssh, "findmnt --noheadings --output FSTYPE /sys/fs/cgroup").strip() == "cgroup2"
-        assert there(*ssh, "systemctl is-system-running --wait").strip() == "running"
+        assert there(*SSH, "findmnt --noheadings --output FSTYPE /sys/fs/cgroup").strip() == "cgroup2"
+        assert there(*SSH, "systemctl is-system-running --wait").strip() == "running"
         assert changes(there("ansible-playbook", shared / "create.yml", *inventory)) == {"0"}
     finally:
         there("ansible-playbook", shared / "destroy.yml", *inventory)
