@@ -64,11 +64,10 @@ phase-venv:
 	@tests/phase venv tests/setup venv packages
 phase-images:
 	@tests/phase images tests/setup packages engine images
-$(PHASES:%=phase-%): phase-%: phase-venv
+$(PHASES:%=phase-%): phase-%: phase-venv phase-images
 	@tests/phase $* $(MAKE) $(if $(filter $*,$(SCENARIOS)),molecule SCENARIO=$*,$*)
 $(LONG_SCENARIOS:%=phase-long-%): phase-long-%: phase-venv phase-images
 	@PYTEST_ADDOPTS="-m long" tests/phase $* $(MAKE) molecule SCENARIO=$*
-$(SCENARIOS:%=phase-%): phase-images
 
 .PHONY: lint
 lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck, changelog fragments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.support.database_server import (
@@ -25,6 +26,10 @@ PATIENTS, SERIES, IMAGES = 12, 2, 6
 
 def play(*more: str) -> subprocess.CompletedProcess[str]:
     return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, *more)
+
+
+def list_series(web) -> list[str]:
+    return web.get(f"{ARCHIVE}/series", timeout=60).json()
 
 
 def everything(web) -> dict:
@@ -66,7 +71,8 @@ def fill_archive_on_sqlite(host) -> dict:
     assert play("-e", '{"orthanc_enabled": false}').returncode == 0
     on_server(host, f"find {STORAGE} -mindepth 1 -delete")
     sql(host, "DROP DATABASE IF EXISTS orthanc WITH (FORCE)")
-    run = play("-e", "postgresql_provider=none")
+    # Soon stable, as what is made of a stable series changes what the archive reports.
+    run = play("-e", '{"postgresql_provider": "none", "orthanc_configuration": {"StableAge": 1}}')
     assert run.returncode == 0, run.stdout[-3000:]
     web = session()
     wait_until_ready(web)
@@ -91,6 +97,11 @@ def fill_archive_on_sqlite(host) -> dict:
     )
     removed = web.get(f"{ARCHIVE}/instances", timeout=30).json()[0]
     assert web.delete(f"{ARCHIVE}/instances/{removed}", timeout=30).status_code == 200
+    until = time.monotonic() + 60
+    while not all(web.get(f"{ARCHIVE}/series/{one}", timeout=30).json()["IsStable"] for one in list_series(web)):
+        assert time.monotonic() < until, "the series do not become stable"
+        time.sleep(0.5)
+    time.sleep(2)  # the DICOMweb plugin writes what it keeps of a stable series
     return everything(web)
 
 

@@ -66,6 +66,7 @@ def wait_for_copy(host, run: KillablePlaybook, event: str) -> None:
 
 def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_path):
     # The copy waits before it begins, and once more when it has filled the other tables.
+    sql(host, "CREATE DATABASE orthanc OWNER orthanc")
     hold(host, f"SELECT pg_advisory_xact_lock({0x6C62_7063})")
     with killable_playbook(tmp_path / "copy.log", *MIGRATE) as run:
         wait_for_copy(host, run, "advisory")

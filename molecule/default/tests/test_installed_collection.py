@@ -97,6 +97,7 @@ def test_installed_collection_finds_the_server_as_it_left_it(installed, elsewher
     assert state() == before
 
 
+@pytest.mark.long
 def test_clone_finds_the_server_as_it_left_it(elsewhere):
     clone = elsewhere / "a clone"
     clone.mkdir()

@@ -232,7 +232,8 @@ def story(tmp_path_factory):
     )
     told.states["back"] = read_state(own)
     yield told
-    site({"orthanc_modalities_exclusive": True})
+    run = run_playbook("playbooks/pacs.yml", *SITE[1:], "-e", '{"orthanc_modalities_exclusive": true}')
+    assert run.returncode == 0, run.stdout[-3000:]
     with host.sudo():
         host.check_output(f"rm -f {VIEWER}/releases/*/{OLD_BUNDLE}")
         host.check_output("gpasswd --delete admin docker")
