@@ -50,14 +50,19 @@ TEST_JOBS ?= 2
 PHASES := $(SCENARIOS) unit sanity build lint
 
 .PHONY: test
-test: ## Everything that must pass
+test: may-use-sudo ## Everything that must pass
 	@rm -rf artifacts/test
 	@code=0; $(MAKE) --jobs=$(TEST_JOBS) --keep-going $(PHASES:%=phase-%) || code=$$?; python3 tests/summary.py; exit $$code
 
 .PHONY: test-long
-test-long: ## The tests that wait or repeat for minutes
+test-long: may-use-sudo ## The tests that wait or repeat for minutes
 	@rm -rf artifacts/test
 	@code=0; $(MAKE) --jobs=$(TEST_JOBS) --keep-going $(LONG_SCENARIOS:%=phase-long-%) || code=$$?; python3 tests/summary.py; exit $$code
+
+# Asked once, before phases side by side would each ask for a password.
+.PHONY: may-use-sudo
+may-use-sudo:
+	@[ "$$(id -u)" -eq 0 ] || sudo -v
 
 .PHONY: phase-venv phase-images $(PHASES:%=phase-%) $(LONG_SCENARIOS:%=phase-long-%)
 phase-venv:
@@ -65,9 +70,9 @@ phase-venv:
 phase-images:
 	@tests/phase images tests/setup packages engine images
 $(PHASES:%=phase-%): phase-%: phase-venv phase-images
-	@tests/phase $* $(MAKE) $(if $(filter $*,$(SCENARIOS)),molecule SCENARIO=$*,$*)
+	@tests/phase $* make $(if $(filter $*,$(SCENARIOS)),molecule SCENARIO=$*,$*)
 $(LONG_SCENARIOS:%=phase-long-%): phase-long-%: phase-venv phase-images
-	@PYTEST_ADDOPTS="-m long" tests/phase $* $(MAKE) molecule SCENARIO=$*
+	@PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -m long" tests/phase long-$* make molecule SCENARIO=$*
 
 .PHONY: lint
 lint: ## Check style: ansible-lint, yamllint, ruff, mypy, shellcheck, changelog fragments

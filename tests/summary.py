@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Print how long the phases of the last `make test` took, and its slowest tests.
 
-tests/phase leaves NAME.seconds and NAME.xml (JUnit) in artifacts/test. CONTRIBUTING.md has the budget of each phase in
-seconds; a phase that took half as long again is marked, and fails nothing. Only Python's own library is used, as the
-virtual environment may be what failed.
+tests/phase leaves NAME.result and NAME.xml (JUnit) in artifacts/test. CONTRIBUTING.md has the budget of each phase in
+seconds; a phase that took more than 1.5 times as long is marked and fails nothing. Only Python's own library is used,
+as the virtual environment may be what failed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ EXCESS = 1.5
 class Phase:
     name: str
     seconds: int
-    budget: int | None
+    has_failed: bool = False
+    budget: int | None = None
     """In seconds; None where CONTRIBUTING.md has no row of that name."""
 
     @property
@@ -43,15 +44,22 @@ def read_budgets(page: str) -> dict[str, int]:
 
 def read_phases(directory: Path, budgets: dict[str, int]) -> list[Phase]:
     """The phases that ran, in the order in which they ended."""
-    files = sorted(directory.glob("*.seconds"), key=lambda file: file.stat().st_mtime)
-    return [Phase(file.stem, int(file.read_text()), budgets.get(file.stem)) for file in files]
+    found = []
+    for file in sorted(directory.glob("*.result"), key=lambda file: file.stat().st_mtime):
+        seconds, code = map(int, file.read_text().split())
+        found.append(Phase(file.stem, seconds, code != 0, budgets.get(file.stem)))
+    return found
 
 
 def read_tests(directory: Path) -> list[tuple[float, str]]:
     """Every test that ran as (seconds, "phase: file::test"), the slowest first."""
     found = []
     for file in directory.glob("*.xml"):
-        for case in ET.parse(file).iter("testcase"):  # noqa: S314 - pytest wrote it
+        try:
+            report = ET.parse(file)  # noqa: S314 - pytest wrote it
+        except ET.ParseError:  # and was killed while it did
+            continue
+        for case in report.iter("testcase"):
             place = case.get("classname", "").rsplit(".", 1)[-1]
             found.append((float(case.get("time", 0)), f"{file.stem}: {place}::{case.get('name')}"))
     return sorted(found, reverse=True)
@@ -62,9 +70,9 @@ def format_summary(phases: list[Phase], tests: list[tuple[float, str]], color: b
     width = max((len(phase.name) for phase in phases), default=0)
     lines = ["", "Seconds of each phase"]
     for phase in phases:
-        line = f"  {phase.name:<{width}}  {phase.seconds:>5}"
+        line = f"  {phase.name:<{width}}  {phase.seconds:>5}{'  failed' if phase.has_failed else ''}"
         if phase.is_over:
-            line += f"  more than half over its budget of {phase.budget} s (CONTRIBUTING.md)"
+            line += f"  more than 1.5 times its budget of {phase.budget} s (CONTRIBUTING.md)"
             line = f"\033[33m{line}\033[0m" if color else line
         lines.append(line)
     if tests:

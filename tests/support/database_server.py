@@ -137,7 +137,7 @@ class Load:
         for thread in self.threads:
             thread.join(120)
 
-    def wait_for_more(self, taken: int, seconds: float = 30) -> None:
+    def wait_for_more(self, taken: int, seconds: float = 15) -> None:
         """Until twenty more images than `taken` were acknowledged."""
         until = time.monotonic() + seconds
         while len(self.acknowledged) <= taken + 20:

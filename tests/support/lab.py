@@ -22,6 +22,9 @@ INVENTORY = SCENARIO / "inventory"
 os.environ.setdefault("MOLECULE_PROJECT_DIRECTORY", str(PROJECT))
 os.environ.setdefault("ANSIBLE_CONFIG", str(PROJECT / "ansible.cfg"))
 os.environ.setdefault("ANSIBLE_COLLECTIONS_PATH", str(PROJECT / ".collections"))
+# Molecule hands the tests what a scenario sets for its own runs; theirs print what a user sees.
+for _name in ("ANSIBLE_DIFF_ALWAYS", "ANSIBLE_LOG_PATH", "ANSIBLE_VERBOSITY"):
+    os.environ.pop(_name, None)
 
 
 def lab_hosts() -> dict[str, dict]:

@@ -45,8 +45,8 @@ def test_no_test_imports_another():
     """What tests share is in tests/support; a conftest is pytest's to import."""
     found = [
         f"{file.relative_to(PROJECT)}: {module}"
-        for room in ("molecule", "tests")
-        for file in (PROJECT / room).rglob("*.py")
+        for directory in ("molecule", "tests")
+        for file in (PROJECT / directory).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         for module in (
             [alias.name for alias in node.names]

@@ -13,8 +13,8 @@ from tests.support.project import PROJECT
 XML = '<testsuite><testcase classname="tests.unit.test_{name}" name="test_it[{name}]" time="{seconds}"/></testsuite>'
 
 
-def write_phase(directory, name: str, seconds: int, test_seconds: float | None = None) -> None:
-    (directory / f"{name}.seconds").write_text(f"{seconds}\n")
+def write_phase(directory, name: str, seconds: int, test_seconds: float | None = None, code: int = 0) -> None:
+    (directory / f"{name}.result").write_text(f"{seconds} {code}\n")
     if test_seconds is not None:
         (directory / f"{name}.xml").write_text(XML.format(name=name, seconds=test_seconds))
 
@@ -41,6 +41,15 @@ def test_phases_are_listed_with_the_slowest_tests(tmp_path):
     slowest = text.split("Slowest tests")[1].splitlines()[1:]
     assert len(slowest) == 10
     assert slowest[0].split() == ["11.5", "phase11:", "test_phase11::test_it[phase11]"]
+
+
+def test_a_phase_that_failed_is_named_and_half_a_report_is_no_obstacle(tmp_path):
+    write_phase(tmp_path, "unit", 7, code=2)
+    write_phase(tmp_path, "lint", 8)
+    (tmp_path / "unit.xml").write_text("<testsuite><testca")
+    text = summary.format_summary(summary.read_phases(tmp_path, {}), summary.read_tests(tmp_path), color=False)
+    assert "unit      7  failed\n" in text
+    assert text.count("failed") == 1
 
 
 @pytest.mark.parametrize(("seconds", "is_marked"), [(100, False), (150, False), (151, True)])
@@ -74,16 +83,18 @@ def test_a_phase_that_passes_shows_only_its_test_runners_last_line(run_phase):
     assert "much" not in done.stdout
     assert "==== 3 passed in 1.20s ====" in done.stdout
     assert (reports / "one.log").read_text().startswith("much\n")
-    assert int((reports / "one.seconds").read_text()) < 60
+    seconds, code = (reports / "one.result").read_text().split()
+    assert int(seconds) < 60
+    assert code == "0"
 
 
-def test_a_phase_that_fails_shows_everything_and_keeps_its_exit_code(run_phase):
+def test_a_phase_that_fails_shows_its_output_and_keeps_its_exit_code(run_phase):
     run, reports = run_phase
     done = run("echo out; echo err >&2; exit 3")
     assert done.returncode == 3
     assert "out\nerr\n" in done.stdout
     assert "one: failed after" in done.stdout
-    assert (reports / "one.seconds").exists()
+    assert (reports / "one.result").read_text().endswith(" 3\n")
 
 
 def test_a_phase_has_a_make_of_its_own_and_reports_its_tests(run_phase, tmp_path):

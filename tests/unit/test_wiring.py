@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -68,6 +71,24 @@ CASES: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     ),
     "bad modalities are the role's to refuse": ({"pacs_modalities": [{"name": "ct"}, {"host": ""}]}, [], []),
 }
+
+
+@pytest.mark.parametrize("playbook", ["site", "migrate_to_postgresql", "check_config"])
+def test_pacs_hosts_chooses_other_hosts(playbook, tmp_path):
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("{pacs: {hosts: {first: }}, others: {hosts: {second: , third: }}}")
+    for chosen, hosts in ({}, {"first"}), ({"pacs_hosts": "others"}, {"second", "third"}):
+        answers = ["-e", json.dumps(chosen)]
+        listed = subprocess.run(
+            ["ansible-playbook", f"playbooks/{playbook}.yml", "-i", inventory, "--list-hosts", *answers],
+            cwd=PROJECT,
+            env=os.environ | {"ANSIBLE_NOCOLOR": "true"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = {line.strip() for line in listed.stdout.splitlines() if line.startswith("      ")}
+        assert found - {"localhost"} == hosts
 
 
 @pytest.mark.parametrize(("answers", "plain", "tls"), CASES.values(), ids=CASES.keys())

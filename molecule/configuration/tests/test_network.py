@@ -26,8 +26,8 @@ from tests.support.lab import INVENTORY, address, run_playbook, secret, server
 
 testinfra_hosts = [address("configuration")]
 READER, SCANNER = MODALITIES["reader"], MODALITIES["scanner"]
-LATE = {"name": "late", "aet": "LATE", "host": "172.28.77.1", "port": 11123, "allow": ["echo", "worklist"]}
-VAULT = {"name": "vault", "aet": "VAULT", "host": "172.28.77.1", "port": 11124, "tls": True}
+LATE = {"name": "late", "aet": "LATE", "host": "172.28.77.1", "port": 11133, "allow": ["echo", "worklist"]}
+VAULT = {"name": "vault", "aet": "VAULT", "host": "172.28.77.1", "port": 11134, "tls": True}
 EXCLUSIVE = {f"orthanc_{what}_exclusive": True for what in ("modalities", "peers", "dicomweb_servers")}
 SERVER_PAIR = INVENTORY / ".secrets/ca/configuration"
 HAND = "by-hand"
@@ -51,7 +51,7 @@ import json, re
 path = "/opt/lightbox/orthanc/configuration/orthanc.json"
 known = json.load(open(path))
 del known["DicomModalitiesInDatabase"], known["OrthancPeersInDatabase"], known["DicomWeb"]["ServersInDatabase"]
-known["DicomModalities"] = {"scanner": ["SCANNER", "172.28.77.1", 11121]}
+known["DicomModalities"] = {"scanner": ["SCANNER", "172.28.77.1", 11131]}
 open(path, "w").write(json.dumps(known))
 path = "/opt/lightbox/orthanc/compose.yml"
 text = re.sub("lightbox.configuration: .*", "lightbox.configuration: old", open(path).read())

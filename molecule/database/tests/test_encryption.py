@@ -48,6 +48,8 @@ def test_the_archive_asks_for_everything(host):
     assert settings["EnableIndex"] is True
     assert settings["EnableStorage"] is False
     assert "sslmode=verify-full" in settings["ConnectionUri"]
+    # A network that loses everything is noticed; test_faults.py tries it for more than these 30 seconds.
+    assert "tcp_user_timeout=30000" in settings["ConnectionUri"]
     assert "sslrootcert=%2Fetc%2Forthanc%2Fdatabase-ca.pem" in settings["ConnectionUri"]
     for name, mode in (("database.json", 0o440), ("database-ca.pem", 0o440)):
         with host.sudo():

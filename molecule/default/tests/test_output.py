@@ -1,4 +1,4 @@
-"""What the first runs printed with -vvv --diff, from the check of the bare server on."""
+"""What molecule's own runs printed with -vvv --diff, the first one on the bare server among them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ def printed() -> str:
     return (pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "runs.log").read_text()
 
 
-def test_every_run_is_in_it(printed):
-    assert printed.count("PLAY RECAP") >= 3
-    assert "ESTABLISH SSH CONNECTION" in printed
-    assert "+++ after" in printed
+def test_the_first_run_is_in_it(printed):
+    for wanted in ("ESTABLISH SSH CONNECTION", "+++ after", "configure | Write the configuration", "PLAY RECAP"):
+        assert wanted in printed
 
 
 def test_no_secret_is_in_it(printed):

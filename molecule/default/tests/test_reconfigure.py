@@ -182,7 +182,18 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory):
+def restored():
+    """Whatever happens, the server is as its inventory describes it afterwards."""
+    yield
+    run = run_playbook("playbooks/pacs.yml", *SITE[1:], "-e", '{"orthanc_modalities_exclusive": true}')
+    host = server("full")
+    with host.sudo():
+        host.run(f"rm -f {VIEWER}/releases/*/{OLD_BUNDLE}; gpasswd --delete admin docker")
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+@pytest.fixture(scope="module")
+def story(restored, tmp_path_factory):
     directory = tmp_path_factory.mktemp("pair")
     own = INVENTORY / ".secrets/ca/ca.pem"
     new = NEW | make_pair(directory)
@@ -231,12 +242,7 @@ def story(tmp_path_factory):
         back | {"certificates_days": days + 2, "certificates_renew_days": days + 1, "ohif_keep_releases": 2}
     )
     told.states["back"] = read_state(own)
-    yield told
-    run = run_playbook("playbooks/pacs.yml", *SITE[1:], "-e", '{"orthanc_modalities_exclusive": true}')
-    assert run.returncode == 0, run.stdout[-3000:]
-    with host.sudo():
-        host.check_output(f"rm -f {VIEWER}/releases/*/{OLD_BUNDLE}")
-        host.check_output("gpasswd --delete admin docker")
+    return told
 
 
 def test_a_check_tells_what_would_change_and_changes_nothing(story):
@@ -258,6 +264,7 @@ def test_a_killed_run_leaves_the_server_in_service_and_the_next_one_completes_it
         before.nginx,
         before.serial,
     )
+    assert after.files != before.files, "the run was killed before it had changed anything"
     assert [page.status for page in after.pages] == [200] * len(PAGES)
     assert "PLAY RECAP" not in story.outputs["killed"]
     assert recap(story.outputs["changed"])["failed"] == 0

@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from tests.support.lab import address
+from tests.support.lab import address, secret
 from tests.support.sqlite_index import OF_THE_CHILDREN, OF_THE_GRANDCHILDREN, ONE, WHOLE_TABLE
 
 testinfra_hosts = [address("full")]
@@ -69,12 +69,12 @@ def test_archive_is_published_on_loopback_only(host, archive):
     assert not host.socket("tcp://0.0.0.0:14242").is_listening
 
 
-def test_no_secret_stands_in_the_environment_or_on_a_command_line(host, archive, secrets_directory):
+def test_no_secret_stands_in_the_environment_or_on_a_command_line(host, archive):
     text = (
         json.dumps(archive) + host.check_output("cat /opt/lightbox/orthanc/compose.yml") + host.check_output("ps axww")
     )
-    for secret in ("web_password", "archive_password"):
-        assert (secrets_directory / secret).read_text().strip() not in text
+    for name in ("web_password", "archive_password"):
+        assert secret(name) not in text
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,13 @@ def test_no_secret_stands_in_the_environment_or_on_a_command_line(host, archive,
 def test_files_belong_to_whom_they_should(host, path, user, group, mode):
     file = host.file(path)
     assert (file.user, file.group, file.mode) == (user, group, mode)
+
+
+@pytest.mark.parametrize("name", ["web_password", "archive_password"])
+def test_no_secret_is_readable_for_everyone(host, name):
+    places = "/etc /opt /var/lib/lightbox /var/log /run"
+    for path in host.run(f"grep -rlF --exclude-dir=proc {secret(name)} {places} 2>/dev/null").stdout.split():
+        assert host.file(path).mode & 0o007 == 0, f"{path} shows {name} to everyone"
 
 
 def test_secrets_on_the_controller_are_private(secrets_directory):
