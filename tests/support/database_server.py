@@ -16,9 +16,9 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
 from tests.samples import noise
-from tests.support.lab import INVENTORY, lab_hosts
+from tests.support.lab import INVENTORY, lab_hosts, pacs_host
 
-ADDRESS = lab_hosts()["database"]["ansible_host"]
+ADDRESS = lab_hosts()[pacs_host()]["ansible_host"]
 ARCHIVE = f"http://{ADDRESS}:8042"
 CONFIGURATION = "/opt/lightbox/orthanc/configuration"
 STORAGE = "/var/lib/lightbox/orthanc"

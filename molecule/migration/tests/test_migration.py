@@ -24,7 +24,7 @@ from tests.support.database_server import (
 from tests.support.lab import KillablePlaybook, address, killable_playbook, recap, run_playbook
 from tests.support.migration import MIGRATE, everything, fill_archive_on_sqlite, indexes, migrate_to_the_end, play
 
-testinfra_hosts = [address("database")]
+testinfra_hosts = [address("migration")]
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +64,12 @@ def wait_for_copy(host, run: KillablePlaybook, event: str) -> None:
         time.sleep(0.3)
 
 
-def test_a_kill_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_path):
+def test_a_kill_before_and_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_path):
+    """test_migration_kills.py kills at more points."""
+    with killable_playbook(tmp_path / "before.log", *MIGRATE) as run:
+        run.wait_for("move | Stop the archive beside]")
+    assert indexes(host) == ["index"]
     # The copy waits before it begins, and once more when it has filled the other tables.
-    sql(host, "CREATE DATABASE orthanc OWNER orthanc")
     hold(host, f"SELECT pg_advisory_xact_lock({0x6C62_7063})")
     with killable_playbook(tmp_path / "copy.log", *MIGRATE) as run:
         wait_for_copy(host, run, "advisory")

@@ -12,7 +12,7 @@ from tests.support.lab import address, killable_playbook
 from tests.support.migration import MIGRATE, everything, fill_archive_on_sqlite, indexes, migrate_to_the_end, play
 
 pytestmark = pytest.mark.long
-testinfra_hosts = [address("database")]
+testinfra_hosts = [address("migration")]
 # Where runs are killed: when the name of this task appears, which is when it has ended, and so many seconds later.
 # What the server was told by then it does, perhaps the next task, too: the last of these is two tasks before the copy.
 KILLS_BEFORE_THE_COPY = [
