@@ -19,6 +19,8 @@ from tests.samples import noise
 from tests.support.lab import INVENTORY, lab_hosts, pacs_host
 
 ADDRESS = lab_hosts()[pacs_host()]["ansible_host"]
+# The roles that a change of the database or of the archive concerns.
+ROLES = ("postgresql", "orthanc")
 ARCHIVE = f"http://{ADDRESS}:8042"
 CONFIGURATION = "/opt/lightbox/orthanc/configuration"
 STORAGE = "/var/lib/lightbox/orthanc"

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import requests
 import testinfra
@@ -87,9 +87,17 @@ def write_role_playbook(path: pathlib.Path, *roles: str) -> pathlib.Path:
         "roles": [f"lightbox.pacs.{role}" for role in roles],
     }
     path.write_text(yaml.safe_dump([play]))
-    if not (path.parent / "group_vars").exists():
+    with contextlib.suppress(FileExistsError):
         (path.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
     return path
+
+
+def run_roles(roles: Sequence[str], *arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+    """Run some roles on the scenario's server: half the time of a whole playbook where the others have nothing to do."""
+    directory = PROJECT / ".cache/playbooks"
+    directory.mkdir(parents=True, exist_ok=True)
+    playbook = write_role_playbook(directory / f"{SCENARIO.name}-{'-'.join(roles)}.yml", *roles)
+    return run_playbook(playbook, "-i", INVENTORY, *arguments)
 
 
 def recap(output: str) -> dict[str, int]:

@@ -22,7 +22,7 @@ from pynetdicom import build_context
 from pynetdicom.sop_class import SecondaryCaptureImageStorage, Verification  # type: ignore[attr-defined] # made at import
 
 from tests.support.dicom_nodes import ADDRESS, ARCHIVE, CA, MODALITIES, associated, dcmtk, entity, pynetdicom_listener
-from tests.support.lab import INVENTORY, address, run_playbook, secret, server
+from tests.support.lab import INVENTORY, address, run_playbook, run_roles, secret, server
 
 testinfra_hosts = [address("configuration")]
 READER, SCANNER = MODALITIES["reader"], MODALITIES["scanner"]
@@ -102,10 +102,18 @@ def restart() -> None:
         )
 
 
-def site(modalities: list[dict], values: dict | None = None, *arguments: str, fails: bool = False) -> str:
+def converge(modalities: list[dict], values: dict | None = None, *arguments: str, fails: bool = False) -> str:
+    """Run the role with other modalities and variables."""
     extra = json.dumps({"pacs_modalities": modalities} | (values or {}))
-    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", extra, *arguments)
+    run = run_roles(["postgresql", "orthanc"], "-e", extra, *arguments)
     assert (run.returncode != 0) == fails, run.stdout[-3000:] + run.stderr[-1000:]
+    return run.stdout
+
+
+def site(modalities: list[dict]) -> str:
+    """Run the whole playbook with other modalities."""
+    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps({"pacs_modalities": modalities}))
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-1000:]
     return run.stdout
 
 
@@ -203,7 +211,7 @@ def story(tmp_path_factory) -> Story:
         ("PUT", f"/peers/{HAND}", by_hand),
         ("PUT", f"/pacs/dicom-web/servers/{HAND}", by_hand),
     )
-    told.outputs["checked"] = site([READER, LATE], None, "--check", "--diff")
+    told.outputs["checked"] = converge([READER, LATE], None, "--check", "--diff")
     told.states["checked"] = look()
     with pynetdicom_listener("reader"):
         told.outputs["changed"] = site([READER, LATE])
@@ -214,7 +222,7 @@ def story(tmp_path_factory) -> Story:
     told.facts["late calls after a restart"] = echoes("LATE")
 
     # The inventory is the whole truth, and each must answer: nobody does.
-    told.outputs["exclusive"] = site([READER, LATE], EXCLUSIVE | {"orthanc_echo_required": True}, fails=True)
+    told.outputs["exclusive"] = converge([READER, LATE], EXCLUSIVE | {"orthanc_echo_required": True}, fails=True)
     told.states["exclusive"] = look()
 
     # What the archive calls others with.
@@ -227,7 +235,7 @@ def story(tmp_path_factory) -> Story:
         "orthanc_accepted_transfer_syntaxes": SYNTAXES,
     }
     with tls_listener(client["orthanc_client_certificate"]):
-        told.outputs["calling"] = site([*both, VAULT], calling, "-vvv")
+        told.outputs["calling"] = converge([*both, VAULT], calling, "-vvv")
     told.states["calling"] = look()
     search = {"Uri": "/studies", "Arguments": {"limit": "1"}}
     told.facts["peer"], told.facts["server"] = rest(
@@ -242,7 +250,7 @@ def story(tmp_path_factory) -> Story:
         "orthanc_peers": [calling["orthanc_peers"][0] | {"password": WRONG}],
         "orthanc_accepted_transfer_syntaxes": [*SYNTAXES, uid.RLELossless],
     }
-    told.outputs["password"] = site([*both, VAULT], calling | other, "-vvv")
+    told.outputs["password"] = converge([*both, VAULT], calling | other, "-vvv")
     told.states["password"] = look()
     told.facts["peer with the new password"] = rest(("GET", "/peers/other/system", None))[0]
     told.facts["takes more"] = accepts(uid.RLELossless)
@@ -250,7 +258,7 @@ def story(tmp_path_factory) -> Story:
     told.states["restarted again"] = look()
 
     # The way back: the inventory alone, and no line of it names a peer.
-    told.outputs["back"] = site(both, {"orthanc_modalities_exclusive": True})
+    told.outputs["back"] = converge(both, {"orthanc_modalities_exclusive": True})
     told.states["back"] = look()
     rest(("DELETE", "/peers/other", None), ("DELETE", "/pacs/dicom-web/servers/web", None))
     return told

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
-from tests.support.lab import INVENTORY, address, run_playbook
+from tests.support.lab import address, run_roles
 
 testinfra_hosts = [address("configuration")]
 
 
 def play(**answers):
-    """Run the playbook with other answers, and return what it said as one line."""
-    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers))
+    """Run the role with other answers, and return what it said as one line."""
+    run = run_roles(["postgresql", "orthanc"], "-e", json.dumps(answers))
     return run.returncode, " ".join((run.stdout + run.stderr).split())
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.database_server import (
     ARCHIVE,
+    ROLES,
     container,
     find,
     instance,
@@ -18,7 +19,7 @@ from tests.support.database_server import (
     upload,
     wait_until_ready,
 )
-from tests.support.lab import INVENTORY, address, run_playbook
+from tests.support.lab import address, run_roles
 
 testinfra_hosts = [address("database")]
 OTHER = "172.30.254.250"
@@ -26,7 +27,7 @@ NETWORKS = "docker network ls --filter label=com.docker.compose.project=lightbox
 
 
 def play(**answers: object):
-    return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers))
+    return run_roles(ROLES, "-e", json.dumps(answers))
 
 
 def address_of(host) -> str:

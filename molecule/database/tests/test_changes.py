@@ -10,6 +10,7 @@ import urllib.parse
 from tests.support.database_server import (
     ADDRESS,
     CONFIGURATION,
+    ROLES,
     container,
     instance,
     new_uid,
@@ -20,27 +21,27 @@ from tests.support.database_server import (
     upload,
     wait_until_ready,
 )
-from tests.support.lab import INVENTORY, address, recap, run_playbook, write_role_playbook
+from tests.support.lab import INVENTORY, address, recap, run_playbook, run_roles
 
 testinfra_hosts = [address("database")]
 CA = INVENTORY / ".secrets/ca/ca.pem"
 ODD = string.printable[:95] + "é東"
 
 
-def play(*more: str, **answers: object):
-    return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers), *more)
+def play(**answers: object):
+    return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers))
 
 
 def test_a_password_of_every_character_works_and_is_never_shown(host):
     old = secret("database_password")
-    run = play("-vvv", "--diff", pacs_database_password=ODD)
+    run = run_roles(ROLES, "-vvv", "--diff", "-e", json.dumps({"pacs_database_password": ODD}))
     assert run.returncode == 0, run.stdout[-3000:]
     web = session()
     wait_until_ready(web)
     assert upload(web, instance(new_uid(), new_uid(), 1)[1])["Status"] == "Success"
     shown = [one for one in (ODD, json.dumps(ODD)[1:-1], urllib.parse.quote(ODD, safe=""), old) if one in run.stdout]
     assert shown == []
-    again = play(pacs_database_password=ODD)
+    again = run_roles(ROLES, "-e", json.dumps({"pacs_database_password": ODD}))
     assert recap(again.stdout)["changed"] == 0, again.stdout[-3000:]
     # The old one is out.
     with host.sudo():
@@ -70,7 +71,6 @@ def test_a_database_that_others_run(host, tmp_path):
     others = {"orthanc_container_address": "172.30.255.250"}  # the one variable of another role that it is given
     before = container(host)["Id"]
     # What cannot be trusted is refused by the role that returns the connection; below, before the archive is touched.
-    connect = write_role_playbook(tmp_path / "connect.yml", "postgresql")
     strange = tmp_path / "strange.pem"
     strange.write_text(
         on_server(
@@ -90,16 +90,16 @@ def test_a_database_that_others_run(host, tmp_path):
         ({"postgresql_host": "database"}, "does not match host name"),
         ({"postgresql_host": "database"}, "made out to database.lightbox.test"),
     ):
-        wrong = run_playbook(connect, "-i", INVENTORY, "-e", json.dumps(remote | others | changed))
+        wrong = run_roles(["postgresql"], "-e", json.dumps(remote | others | changed))
         assert wrong.returncode == 2, changed
         assert word in wrong.stdout, wrong.stdout[-2000:]
         assert secret("database_password") not in wrong.stdout
-    wrong = play(**(remote | {"pacs_database_password": "wrong-password-1"}))
+    wrong = run_roles(ROLES, "-e", json.dumps(remote | {"pacs_database_password": "wrong-password-1"}))
     assert wrong.returncode == 2
     assert "password authentication failed" in wrong.stdout
     assert container(host)["Id"] == before
 
-    run = play(**remote)
+    run = run_roles(ROLES, "-e", json.dumps(remote))
     assert run.returncode == 0, run.stdout[-3000:]
     wait_until_ready(session())
     assert "hostaddr" not in on_server(host, f"cat {CONFIGURATION}/database.json")

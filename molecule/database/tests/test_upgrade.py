@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tests.support.database_server import container, on_server, session, sql, wait_until_ready
-from tests.support.lab import INVENTORY, address, recap, run_playbook
+from tests.support.database_server import ROLES, container, on_server, session, sql, wait_until_ready
+from tests.support.lab import address, recap, run_roles
 
 testinfra_hosts = [address("database")]
 OTHER = "lightbox/orthanc-other:1"
@@ -28,7 +28,7 @@ def other(host) -> str:
 def play(image: str, **more: object):
     # The lab's image comes from a file; here it is one that the server has.
     answers = {"orthanc_image_archive": "", "orthanc_image": image, **more}
-    return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, "-e", json.dumps(answers))
+    return run_roles(ROLES, "-e", json.dumps(answers))
 
 
 def revision(host, number: int) -> None:
@@ -75,10 +75,10 @@ def test_a_step_of_no_return_asks_for_the_exact_image(host, other):
 
 
 def test_an_image_that_changes_nothing_needs_no_word(host, other):
-    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY)
+    run = run_roles(ROLES)
     assert run.returncode == 0, run.stdout[-3000:]
     assert image_of(host) != other
     assert "Ask the image what it writes" in run.stdout
-    run = run_playbook("playbooks/pacs.yml", "-i", INVENTORY)
+    run = run_roles(ROLES)
     assert "Ask the image what it writes" not in run.stdout
     assert recap(run.stdout)["changed"] == 0

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.database_server import (
     ARCHIVE,
+    ROLES,
     STORAGE,
     instance,
     new_uid,
@@ -21,7 +22,7 @@ from tests.support.database_server import (
     upload,
     wait_until_ready,
 )
-from tests.support.lab import KillablePlaybook, address, killable_playbook, recap, run_playbook
+from tests.support.lab import KillablePlaybook, address, killable_playbook, recap, run_playbook, run_roles
 from tests.support.migration import MIGRATE, everything, fill_archive_on_sqlite, indexes, migrate_to_the_end, play
 
 testinfra_hosts = [address("migration")]
@@ -148,7 +149,7 @@ def test_the_old_index_is_kept_whole_until_it_is_told_to_go(host, tmp_path):
     content = on_server(host, f"base64 -w0 {STORAGE}/index.before-postgresql")
     copy.write_bytes(base64.b64decode(content))
     assert sqlite3.connect(copy).execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    run = play()
+    run = run_roles(ROLES)
     assert run.returncode == 0, run.stdout[-3000:]
     assert recap(run.stdout)["changed"] == 0
     assert on_server(host, f"ls {STORAGE}/index.before-postgresql")
@@ -171,7 +172,7 @@ def test_a_database_that_was_used_since_is_not_emptied(host):
     assert run.returncode == 2
     assert "the database was used since" in " ".join(run.stdout.split())
     on_server(host, f"rm -f {STORAGE}/index {STORAGE}/index-wal; mv {STORAGE}/kept {STORAGE}/index.before-postgresql")
-    assert play().returncode == 0
+    assert run_roles(ROLES).returncode == 0
     wait_until_ready(session())
     assert session().get(f"{ARCHIVE}/statistics", timeout=30).json()["CountInstances"] == count
 
