@@ -93,7 +93,7 @@ def write_role_playbook(path: pathlib.Path, *roles: str) -> pathlib.Path:
 
 
 def run_roles(roles: Sequence[str], *arguments: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
-    """Run some roles on the scenario's server: half the time of a whole playbook where the others have nothing to do."""
+    """Run some roles on the scenario's server: half the time of a playbook whose other roles have nothing to do."""
     directory = PROJECT / ".cache/playbooks"
     directory.mkdir(parents=True, exist_ok=True)
     playbook = write_role_playbook(directory / f"{SCENARIO.name}-{'-'.join(roles)}.yml", *roles)
