@@ -28,8 +28,14 @@ def play(*more: str) -> subprocess.CompletedProcess[str]:
     return run_playbook("playbooks/pacs.yml", "-i", INVENTORY, *more)
 
 
-def list_series(web) -> list[str]:
-    return web.get(f"{ARCHIVE}/series", timeout=60).json()
+def wait_until_stable(web, seconds: float = 60) -> None:
+    """Until every series is stable, and the DICOMweb plugin has written what it keeps of it."""
+    until = time.monotonic() + seconds
+    series = web.get(f"{ARCHIVE}/series", timeout=60).json()
+    while not all(web.get(f"{ARCHIVE}/series/{one}", timeout=30).json()["IsStable"] for one in series):
+        assert time.monotonic() < until, "the series do not become stable"
+        time.sleep(0.5)
+    time.sleep(2)
 
 
 def everything(web) -> dict:
@@ -102,11 +108,7 @@ def fill_archive_on_sqlite(host) -> dict:
     )
     removed = web.get(f"{ARCHIVE}/instances", timeout=30).json()[0]
     assert web.delete(f"{ARCHIVE}/instances/{removed}", timeout=30).status_code == 200
-    until = time.monotonic() + 60
-    while not all(web.get(f"{ARCHIVE}/series/{one}", timeout=30).json()["IsStable"] for one in list_series(web)):
-        assert time.monotonic() < until, "the series do not become stable"
-        time.sleep(0.5)
-    time.sleep(2)  # the DICOMweb plugin writes what it keeps of a stable series
+    wait_until_stable(web)
     return everything(web)
 
 

@@ -9,7 +9,15 @@ import pytest
 
 from tests.support.database_server import instance, new_uid, on_server, session, upload, wait_until_ready
 from tests.support.lab import address, killable_playbook
-from tests.support.migration import MIGRATE, everything, fill_archive_on_sqlite, indexes, migrate_to_the_end, play
+from tests.support.migration import (
+    MIGRATE,
+    everything,
+    fill_archive_on_sqlite,
+    indexes,
+    migrate_to_the_end,
+    play,
+    wait_until_stable,
+)
 
 pytestmark = pytest.mark.long
 testinfra_hosts = [address("migration")]
@@ -54,6 +62,7 @@ def test_the_archive_on_its_old_index_may_take_images_in_between(host, before):
     web = session()
     wait_until_ready(web)
     assert upload(web, instance(new_uid(), new_uid(), 1)[1])["Status"] == "Success"
+    wait_until_stable(web)
     before.clear()
     before.update(everything(web))
 
