@@ -148,7 +148,7 @@ def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
     assert set(stored(web, study)) == set(sent)
 
     # Nothing half-stored stays: soon each file is one that the index knows, and what is left over has been set aside.
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300  # the archive is asked for each file that came around the kill, one by one
     while len(found := files(host) - before) != len(sent) and time.monotonic() < deadline:
         time.sleep(2)
     assert len(found) == len(sent), f"{len(found)} files for {len(sent)} images"
