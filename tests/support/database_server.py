@@ -16,7 +16,8 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
 from tests.samples import noise
-from tests.support.lab import INVENTORY, lab_hosts, pacs_host
+from tests.support import lab
+from tests.support.lab import lab_hosts, pacs_host, secret
 
 ADDRESS = lab_hosts()[pacs_host()]["ansible_host"]
 # The roles that a change of the database or of the archive concerns.
@@ -29,10 +30,6 @@ instance = functools.partial(noise.instance, side=64, patient="LIGHTBOX-DATABASE
 # The patient of the load must not appear in any log. No other test has these words.
 PATIENT_NAME, PATIENT_ID, DESCRIPTION = "Numbat^Eremia", "NE-4471-K", "Kakapo control"
 of_load = functools.partial(noise.instance, side=64, patient=PATIENT_ID, name=PATIENT_NAME, description=DESCRIPTION)
-
-
-def secret(name: str) -> str:
-    return (INVENTORY / ".secrets" / name).read_text().strip()
 
 
 def session() -> requests.Session:
@@ -71,15 +68,7 @@ def remove(web: requests.Session, study: str) -> None:
 
 
 def wait_until_ready(web: requests.Session, seconds: float = 120) -> float:
-    start = time.monotonic()
-    while True:
-        try:
-            if web.get(f"{ARCHIVE}/changes?last", timeout=10).status_code == 200:
-                return time.monotonic() - start
-        except requests.RequestException:
-            pass
-        assert time.monotonic() - start < seconds, "the archive did not come back"
-        time.sleep(0.3)
+    return lab.wait_until_ready(web, ARCHIVE, seconds)
 
 
 class Load:

@@ -62,6 +62,17 @@ def web_session() -> requests.Session:
     return session
 
 
+def wait_until_ready(web: requests.Session, archive: str, seconds: float = 120) -> float:
+    """Wait until the archive at a URL reaches its index; return for how many seconds."""
+    start = time.monotonic()
+    while True:
+        with contextlib.suppress(requests.RequestException):
+            if web.get(f"{archive}/changes?last", timeout=10).status_code == 200:
+                return time.monotonic() - start
+        assert time.monotonic() - start < seconds, "the archive did not come back"
+        time.sleep(0.3)
+
+
 def run_playbook(
     *arguments: str | os.PathLike[str], timeout: float = 900, **environment: str
 ) -> subprocess.CompletedProcess[str]:

@@ -15,13 +15,12 @@ from tests.support.database_server import (
     instance,
     new_uid,
     on_server,
-    secret,
     session,
     sql,
     upload,
     wait_until_ready,
 )
-from tests.support.lab import INVENTORY, address, recap, run_playbook, run_roles
+from tests.support.lab import INVENTORY, address, recap, run_playbook, run_roles, secret
 
 testinfra_hosts = [address("database")]
 CA = INVENTORY / ".secrets/ca/ca.pem"

@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
-from tests.support.database_server import CONFIGURATION, STORAGE, container, on_server, secret, sql
-from tests.support.lab import address
+from tests.support.database_server import CONFIGURATION, STORAGE, container, on_server, sql
+from tests.support.lab import address, secret
 
 testinfra_hosts = [address("database")]
 CA = "/etc/lightbox/postgresql/ca.pem"

@@ -14,7 +14,7 @@ import pydicom
 import requests
 
 from tests.samples.noise import instance, new_uid
-from tests.support.lab import INVENTORY, address, lab_hosts, recap, run_playbook
+from tests.support.lab import INVENTORY, address, lab_hosts, recap, run_playbook, wait_until_ready
 
 testinfra_hosts = [address("full")]
 WEB = "https://localhost:8444"
@@ -35,18 +35,6 @@ def stow(web: requests.Session, files: list[bytes]) -> requests.Response:
         },
         timeout=60,
     )
-
-
-def wait_until_ready(web: requests.Session, seconds: float = 120) -> float:
-    start = time.monotonic()
-    while True:
-        try:
-            if web.get(f"{PACS}/changes?last", timeout=5).status_code == 200:
-                return time.monotonic() - start
-        except requests.RequestException:
-            pass
-        assert time.monotonic() - start < seconds, "the archive did not come back"
-        time.sleep(0.3)
 
 
 def stored(web: requests.Session, study: str) -> dict[str, bytes]:
@@ -133,7 +121,7 @@ def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
     fail_archive(host)
     for thread in threads:
         thread.join(120)
-    wait_until_ready(web)
+    wait_until_ready(web, PACS)
 
     sent = {uid: file for batch in batches for uid, file in batch}
     kept = stored(web, study)
@@ -172,7 +160,7 @@ def test_server_killed_and_started_returns_by_itself(host, web):
     assert stow(web, [file]).status_code == 200
     for command in (["kill", "--signal", "KILL"], ["start"]):
         subprocess.run(["docker", *command, "lightbox-full"], check=True, capture_output=True)
-    wait_until_ready(web)
+    wait_until_ready(web, PACS)
     assert stored(web, study)[uid]
     with host.sudo():
         state = json.loads(host.check_output("docker inspect --format '{{json .State}}' lightbox-orthanc"))
@@ -196,7 +184,7 @@ def test_what_is_missing_is_told_and_no_directory_is_made_of_it(host, web):
         finally:
             host.check_output(f"mv {file}.away {file}")
             host.check_output("docker start lightbox-orthanc")
-    wait_until_ready(web)
+    wait_until_ready(web, PACS)
 
 
 def test_everything_is_proved_after_the_faults(host, web):
@@ -239,5 +227,5 @@ def test_engine_restart_leaves_the_archive_running(host, web):
         before = host.check_output("docker inspect --format '{{.State.StartedAt}}' lightbox-orthanc")
         host.check_output("systemctl restart docker")
         assert host.check_output("docker inspect --format '{{.State.StartedAt}}' lightbox-orthanc") == before
-    assert wait_until_ready(web) < 60
+    assert wait_until_ready(web, PACS) < 60
     assert lab_hosts()["full"]["pacs_name"]

@@ -16,13 +16,12 @@ from tests.support.database_server import (
     instance,
     new_uid,
     on_server,
-    secret,
     session,
     sql,
     upload,
     wait_until_ready,
 )
-from tests.support.lab import KillablePlaybook, address, killable_playbook, recap, run_playbook, run_roles
+from tests.support.lab import KillablePlaybook, address, killable_playbook, recap, run_playbook, run_roles, secret
 from tests.support.migration import MIGRATE, everything, fill_archive_on_sqlite, indexes, migrate_to_the_end, play
 
 testinfra_hosts = [address("migration")]
