@@ -9,7 +9,7 @@ from unittest import mock
 
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Connection, Orthanc
 
-from tests.support.lab import INVENTORY, lab_hosts
+from tests.support.lab import lab_hosts, secret
 from tests.support.orthanc_server import run_module
 
 HOST = lab_hosts()["modules"]["ansible_host"]
@@ -29,8 +29,7 @@ class Archive:
 
     @property
     def login(self) -> dict[str, str]:
-        password = (INVENTORY / ".secrets/archive_password").read_text().strip()
-        return {"url": self.url, "url_username": "admin", "url_password": password}
+        return {"url": self.url, "url_username": "admin", "url_password": secret("archive_password")}
 
     @property
     def rest(self) -> Orthanc:
