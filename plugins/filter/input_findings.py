@@ -52,7 +52,7 @@ EXAMPLES = r"""
     that: findings == []
     fail_msg: "{{ findings }}"
   vars:
-    findings: "{{ [{'role': 'ohif'}, {'role': 'gateway'}] | lightbox.pacs.input_findings }}"
+    findings: "{{ [{'role': 'ohif'}, {'role': 'reverse_proxy'}] | lightbox.pacs.input_findings }}"
 """
 
 RETURN = r"""

@@ -56,7 +56,7 @@ EXAMPLES = r"""
 - name: Ask the archive
   lightbox.pacs.orthanc_info:
     url: http://127.0.0.1:8042
-    url_username: gateway
+    url_username: reverse_proxy
     url_password: "{{ archive_password }}"
     gather_subset: [system, plugins]
   register: info

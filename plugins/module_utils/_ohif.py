@@ -47,7 +47,7 @@ COMPRESSED_MINIMUM = 512  # bytes; below, the response headers outweigh what com
 
 # Left out: the shipped configuration (it points at a public demonstration server), leftovers of other hosting services,
 # the service worker (nothing registers it, it loads code from another host), the pages of browser-side OpenID Connect
-# (they load code from another host; the gateway does the login), a page with inline styles, source maps.
+# (they load code from another host; the reverse proxy does the login), a page with inline styles, source maps.
 DROPPED = frozenset(
     (
         "_headers",

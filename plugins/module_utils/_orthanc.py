@@ -6,7 +6,7 @@
 
 """The one client of Orthanc's REST API. Every module ``orthanc_*`` speaks through it.
 
-An archive answers an error as JSON {HttpStatus, OrthancStatus, Message, Details}; the gateway in front of it as HTML.
+An archive answers an error as JSON {HttpStatus, OrthancStatus, Message, Details}; the reverse proxy as HTML.
 Both become an `OrthancError`. What is expected to be absent is a value: see `Orthanc.find` and `Orthanc.delete`.
 """
 

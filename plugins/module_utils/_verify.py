@@ -61,7 +61,7 @@ class Settings:
     temporary: str
     run: Run
 
-    def gateway(self, timeout: float | None = None, login: bool = True) -> Client:
+    def proxy(self, timeout: float | None = None, login: bool = True) -> Client:
         """A client of the public URL. Raises ``OSError`` or ``ValueError`` for settings that cannot work."""
         return Client(
             self.url,

@@ -119,12 +119,12 @@ def listeners(directory: str = "") -> list[tuple[str, int]]:
 
 
 def check_ports(settings: Settings, checks: Checks) -> None:
-    """Who can reach the archive past the gateway."""
+    """Who can reach the archive past the reverse proxy."""
     for port in settings.closed_ports:
         checks.run(
             "ports",
             f"{port} listens on loopback only",
-            f"Bind port {port} to 127.0.0.1, so that only the gateway reaches the archive.",
+            f"Bind port {port} to 127.0.0.1, so that only the reverse proxy reaches the archive.",
             lambda port=port: listens_on_loopback(port),  # type: ignore[misc]
         )
     if settings.closed_ports:

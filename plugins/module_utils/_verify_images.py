@@ -48,7 +48,7 @@ REFUSED = re.compile(r"Association Rejected|No Acceptable Presentation Contexts"
 
 
 class Archive:
-    """The checks that ask the archive itself, on the loopback address that only the gateway uses."""
+    """The checks that ask the archive itself, on the loopback address that only the reverse proxy uses."""
 
     def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
         self.settings = settings
@@ -227,11 +227,11 @@ class Traces:
 
 
 class Dicomweb:
-    """One image on its way: STOW-RS, QIDO-RS, WADO-RS, all through the gateway."""
+    """One image on its way: STOW-RS, QIDO-RS, WADO-RS, all through the reverse proxy."""
 
-    def __init__(self, settings: Settings, gateway: Client, image: SyntheticImage) -> None:
+    def __init__(self, settings: Settings, proxy: Client, image: SyntheticImage) -> None:
         self.settings = settings
-        self.gateway = gateway
+        self.proxy = proxy
         self.image = image
         self.root = settings.dicomweb_root
         self.instance = (
@@ -240,7 +240,7 @@ class Dicomweb:
 
     def store(self) -> str:
         media_type, body = stow_body([self.image.file])
-        answer = self.gateway.request(
+        answer = self.proxy.request(
             "POST", f"{self.root}/studies", {"Content-Type": media_type, "Accept": "application/dicom+json"}, body
         )
         expect(answer.status == 200, f"POST {self.root}/studies answers {answer.status}")
@@ -256,7 +256,7 @@ class Dicomweb:
         return f"patient {patient}"
 
     def search(self) -> list[dict[str, t.Any]]:
-        answer = self.gateway.get(
+        answer = self.proxy.get(
             f"{self.root}/studies?StudyInstanceUID={self.image.study_uid}&limit=2", {"Accept": "application/dicom+json"}
         )
         if answer.status == 204:
@@ -265,7 +265,7 @@ class Dicomweb:
         return list(answer.json())
 
     def frames(self) -> str:
-        answer = self.gateway.get(
+        answer = self.proxy.get(
             f"{self.instance}/frames/1",
             {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'},
         )
@@ -278,7 +278,7 @@ class Dicomweb:
         return f"{len(pixels)} bytes, each the same"
 
     def metadata(self) -> str:
-        answer = self.gateway.get(
+        answer = self.proxy.get(
             f"{self.root}/studies/{self.image.study_uid}/metadata", {"Accept": "application/dicom+json"}
         )
         expect(answer.status == 200, f"GET .../metadata answers {answer.status}")
@@ -301,10 +301,10 @@ class Dicomweb:
     def links(self) -> str:
         """URLs that the archive writes into its answers must be the public ones."""
         answers = [
-            self.gateway.get(
+            self.proxy.get(
                 f"{self.root}/studies/{self.image.study_uid}/metadata", {"Accept": "application/dicom+json"}
             ),
-            self.gateway.get(f"{self.root}/studies?StudyInstanceUID={self.image.study_uid}&limit=2"),
+            self.proxy.get(f"{self.root}/studies?StudyInstanceUID={self.image.study_uid}&limit=2"),
         ]
         found = sorted({link for answer in answers for link in _links(json.loads(answer.plain()))})
         public = f"{self.settings.url.rstrip('/')}{self.root}/"
@@ -515,13 +515,14 @@ def check_dicomweb(settings: Settings, checks: Checks, traces: Traces) -> None:
         if needed in checks.failed:
             checks.run("images", "STOW, QIDO, WADO", "", lambda: "", needed)
             return
-    gateway = settings.gateway()
+    proxy = settings.proxy()
     try:
-        way = Dicomweb(settings, gateway, traces.image())
+        way = Dicomweb(settings, proxy, traces.image())
         stored = "STOW-RS"
-        see = "See the gateway's error log and 'docker logs' of the archive."
+        see = "See the reverse proxy's error log and 'docker logs' of the archive."
         public = (
-            "Let the gateway set 'Forwarded' to the public host and scheme; configure no Host in the DICOMweb plugin."
+            "Let the reverse proxy set 'Forwarded' to the public host and scheme; "
+            "configure no Host in the DICOMweb plugin."
         )
         checks.run("images", stored, see, way.store)
         checks.run("images", "QIDO-RS", see, way.query, stored)
@@ -529,7 +530,7 @@ def check_dicomweb(settings: Settings, checks: Checks, traces: Traces) -> None:
         checks.run("images", "WADO-RS metadata", see, way.metadata, stored)
         checks.run("images", "links", public, way.links, stored)
     finally:
-        gateway.close()
+        proxy.close()
 
 
 def check_dicom(settings: Settings, checks: Checks, client: Client, traces: Traces) -> None:

@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Checks of the gateway: TLS, who is let in, how the viewer is served."""
+"""Checks of the reverse proxy: TLS, who is let in, how the viewer is served."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ BUNDLE = re.compile(r"""["']([^"']*?\bapp\.bundle\.[0-9a-f]{8,}\.js)["']""")
 STYLESHEET = re.compile(r"""<link\b[^>]*\bhref=["']([^"']+\.css)["']""")
 
 
-class Gateway:
+class ReverseProxy:
     """The checks share one connection and what the page named."""
 
     def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
@@ -59,18 +59,18 @@ class Gateway:
 
     def all(self) -> None:
         self.transport()
-        # First of all who may come in: afterwards failed attempts may have used up what the gateway allows.
+        # First of all who may come in: afterwards failed attempts may have used up what the reverse proxy allows.
         self.checks.run(
             "access",
             LOGIN,
-            "Check user and password (verify_web_user, verify_web_password) against the gateway's.",
+            "Check user and password (verify_web_user, verify_web_password) against the reverse proxy's.",
             self.login_is_taken,
             HTTPS,
         )
         self.checks.run(
             "access",
             "way to the archive",
-            "See the gateway's error log: it must reach the archive and log in to it.",
+            "See the reverse proxy's error log: it must reach the archive and log in to it.",
             self.archive_is_reached,
             LOGIN,
         )
@@ -82,10 +82,10 @@ class Gateway:
     def transport(self) -> None:
         look = "See 'systemctl status nginx' and 'journalctl -u nginx'."
         renew = "Run the playbook: it renews the certificate. With your own pair, provide a newer one."
-        self.checks.run("gateway", HTTPS, look, self.certificate_is_trusted)
-        self.checks.run("gateway", "certificate lasts", renew, self.certificate_lasts, HTTPS)
+        self.checks.run("web", HTTPS, look, self.certificate_is_trusted)
+        self.checks.run("web", "certificate lasts", renew, self.certificate_lasts, HTTPS)
         self.checks.run(
-            "gateway",
+            "web",
             "old TLS refused",
             "Allow TLSv1.2 and TLSv1.3 only (ssl_protocols).",
             self.old_tls_is_refused,
@@ -93,7 +93,7 @@ class Gateway:
         )
         if self.settings.http_port:
             self.checks.run(
-                "gateway",
+                "web",
                 "plain HTTP redirects",
                 "Answer everything on the plain HTTP port with a redirect to the same address under https.",
                 self.plain_http_redirects,
@@ -280,7 +280,7 @@ class Gateway:
         self.checks.run(
             "access",
             "forged identity headers",
-            "Overwrite identity headers of the client in the gateway; never decide by them.",
+            "Overwrite identity headers of the client in the reverse proxy; never decide by them.",
             lambda: self.refused(
                 self.probes(), [dict.fromkeys(IDENTITY_HEADERS, self.settings.username), _local_headers()]
             ),
@@ -295,7 +295,7 @@ class Gateway:
         )
 
     def wrong_logins_are_refused(self) -> str:
-        """Few attempts with the true name: a gateway that counts them must still let its user in afterwards."""
+        """Few attempts with the true name: a reverse proxy that counts them must still let its user in afterwards."""
         user, password, wrong = self.settings.username, self.settings.password, secrets.token_urlsafe(12)
         first = self.refused(self.probes(), [basic(user, wrong)])
         others = [basic(wrong, password), {"Authorization": "Basic !!"}, {"Authorization": f"Bearer {wrong}"}]
@@ -416,7 +416,7 @@ class Gateway:
         answered = {path: self.client.request(method, path).status for method, path in self.probes()[1:]}
         wrong = [f"GET {path} answers {status}" for path, status in answered.items() if status != 200]
         expect(not wrong, "; ".join(wrong))
-        return "DICOMweb and REST API answer through the gateway"
+        return "DICOMweb and REST API answer through the reverse proxy"
 
     # --- the viewer
 
@@ -424,7 +424,7 @@ class Gateway:
         again = "Deploy the viewer again: run the playbook."
         for name, remedy, check in (
             (INDEX, again, self.page_is_served),
-            ("security headers", "Set them in the gateway for every location.", self.page_is_guarded),
+            ("security headers", "Set them in the reverse proxy for every location.", self.page_is_guarded),
             (
                 "configuration",
                 f"{again} Keep no app-config.js.gz or .br beside app-config.js.",
@@ -568,15 +568,15 @@ def _directives(policy: str) -> dict[str, str]:
     return found
 
 
-def check_gateway(settings: Settings, checks: Checks) -> None:
+def check_reverse_proxy(settings: Settings, checks: Checks) -> None:
     """Everything that a browser would meet."""
     try:
-        client = settings.gateway()
+        client = settings.proxy()
     except (OSError, ValueError) as error:
         reason = f"verify_url or verify_ca cannot be used ({error})"
-        checks.fail("gateway", HTTPS, reason, "Correct verify_url and verify_ca.")
+        checks.fail("web", HTTPS, reason, "Correct verify_url and verify_ca.")
         return
     try:
-        Gateway(settings, checks, client).all()
+        ReverseProxy(settings, checks, client).all()
     finally:
         client.close()

@@ -57,7 +57,7 @@ EXAMPLES = r"""
 - name: Compare every image with the index that the archive had before
   lightbox.pacs.orthanc_files_verify:
     url: http://127.0.0.1:8042
-    url_username: gateway
+    url_username: reverse_proxy
     url_password: "{{ password }}"
     index: /var/lib/lightbox/orthanc/index.before-postgresql
 """

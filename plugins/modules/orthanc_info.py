@@ -227,7 +227,7 @@ def health(archive: Orthanc) -> dict[str, Any]:
     except OrthancError as error:
         if error.status is not None and error.status < 500:
             raise
-        # The archive says what is wrong; a gateway that does not reach it does not.
+        # The archive says what is wrong; a reverse proxy that does not reach it does not.
         found.update(alive=bool(error.details), ready=False, details=str(error))
     return found
 

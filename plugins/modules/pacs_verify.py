@@ -35,7 +35,7 @@ attributes:
       - The module changes nothing.
 options:
   url:
-    description: Public origin of the gateway, in the form V(https://name[:port]).
+    description: Public origin of the reverse proxy, in the form V(https://name[:port]).
     type: str
     required: true
   connect_address:
@@ -71,15 +71,15 @@ options:
     type: str
     required: true
   dicomweb_root:
-    description: Path of DICOMweb at the gateway, without a slash at its end.
+    description: Path of DICOMweb at the reverse proxy, without a slash at its end.
     type: str
     default: /pacs/dicom-web
   archive_path:
-    description: Path of the archive's REST API at the gateway, with a slash at its end.
+    description: Path of the archive's REST API at the reverse proxy, with a slash at its end.
     type: str
     default: /pacs/
   viewer_path:
-    description: Path of the viewer at the gateway, with a slash at its end.
+    description: Path of the viewer at the reverse proxy, with a slash at its end.
     type: str
     default: /
   http_port:
@@ -160,7 +160,7 @@ EXAMPLES = r"""
     ca_path: /etc/lightbox/certificates/ca.pem
     username: admin
     password: "{{ pacs_web_password }}"
-    archive_username: gateway
+    archive_username: reverse_proxy
     archive_password: "{{ pacs_archive_password }}"
     containers: [orthanc]
     closed_ports: [8042, 14242]
@@ -259,7 +259,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, synthetic
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_gateway
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_reverse_proxy
 
 OUTSIDE_PROBE = {
     "address": {"type": "str", "required": True},
@@ -329,7 +329,7 @@ def main() -> None:
         )
     )
     check_containers(settings, checks)
-    check_gateway(settings, checks)
+    check_reverse_proxy(settings, checks)
     version = check_images(settings, checks)
     check_ports(settings, checks)
     image = write_image(module.params["image_file"]) if module.params["image_file"] and settings.writes else None

@@ -550,7 +550,7 @@ def relations(archive: Archive, merged: Mapping[str, Any], allow_deletion: bool)
         if missing:
             yield (
                 f"{full}.DicomTlsEnabled is true without {', '.join(missing)}: the archive would not start. Take it "
-                "out: DICOM with TLS is the gateway's (pacs_dicom_tls_networks)."
+                "out: DICOM with TLS is the reverse proxy's (pacs_dicom_tls_networks)."
             )
     addresses = at(merged, "HttpBindAddresses")
     if is_a(addresses, "strings") and addresses and archive.reads("HttpBindAddresses"):

@@ -282,7 +282,7 @@ def main() -> int:
     parser.add_argument("--host", help="the server as SSH knows it (default: the inventory's)")
     parser.add_argument("--ssh-config", type=Path, default=ROOT / ".lab" / "ssh_config")
     parser.add_argument("--direct", default="http://127.0.0.1:8042", help="the archive, seen from the server")
-    parser.add_argument("--gateway", default="https://localhost", help="the gateway, seen from the server")
+    parser.add_argument("--reverse-proxy", default="https://localhost", help="the reverse proxy, seen from the server")
     parser.add_argument("--secrets", type=Path, default=SECRETS, help="directory of the passwords and the CA")
     parser.add_argument("--only", choices=steps, action="append", help="(default: all)")
     parser.add_argument("--rounds", type=int, default=12, help="of the frames (%(default)s)")
@@ -296,10 +296,10 @@ def main() -> int:
         server = Server(
             host,
             options.ssh_config,
-            {"direct": options.direct, "gateway": options.gateway},
+            {"direct": options.direct, "reverse_proxy": options.reverse_proxy},
             {
-                "direct": basic("gateway", secret(options.secrets / "archive_password")),
-                "gateway": basic("admin", secret(options.secrets / "web_password")),
+                "direct": basic("reverse_proxy", secret(options.secrets / "archive_password")),
+                "reverse_proxy": basic("admin", secret(options.secrets / "web_password")),
             },
             ca,
         )

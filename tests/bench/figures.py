@@ -54,12 +54,12 @@ def table(document: Mapping[str, Any]) -> str:
     units = {"frames": "WADO-RS frames/s", "stow": "STOW-RS MB/s"}
     measured = [part for part in units if part in document]
     if measured:
-        row("", "direct", "gateway", "ratio")
+        row("", "direct", "reverse_proxy", "ratio")
     for part in measured:
         for count, figures in document[part]["connections"].items():
             speed = figures["per_second"]
             what = f"{units[part]}, {count} connection{'s' if count != '1' else ''}"
-            row(what, speed["direct"], speed["gateway"], figures["ratio"]["gateway"])
+            row(what, speed["direct"], speed["reverse_proxy"], figures["ratio"]["reverse_proxy"])
     if "store" in document:
         figures = document["store"]
         names = [*figures["per_second"], ""]

@@ -4,7 +4,7 @@
 """The half of the benchmark that runs on the server, with nothing but its Python and wrk.
 
 It runs there because the archive listens on the server's loopback only, and because the port that a lab server
-publishes on the developer's machine goes through a proxy of Docker's that would count as the gateway's.
+publishes on the developer's machine goes through a proxy of Docker's that would count as the reverse proxy's.
 
 Frames are fetched by wrk: a client written in Python spends as long on a frame as the archive does, and would
 measure itself. wrk does not check certificates, so each target is asked once beforehand by a client that does.

@@ -46,7 +46,7 @@ def test_nobody(site: viewer.Site, path: str) -> None:
     check_refused(session(site).get(site.url + path, timeout=30, allow_redirects=False))
 
 
-# Few: the gateway slows down who tries passwords, and the rest of these tests logs in from the same address.
+# Few: the reverse proxy slows down who tries passwords, and the rest of these tests logs in from the same address.
 @pytest.mark.parametrize("who", ["wrong password", "unknown user", "not basic"])
 def test_wrong_credentials(site: viewer.Site, who: str) -> None:
     client = session(site)

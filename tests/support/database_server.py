@@ -35,7 +35,7 @@ of_load = functools.partial(noise.instance, side=64, patient=PATIENT_ID, name=PA
 def session() -> requests.Session:
     made = requests.Session()
     made.trust_env = False
-    made.auth = ("gateway", secret("archive_password"))
+    made.auth = ("reverse_proxy", secret("archive_password"))
     return made
 
 

@@ -23,7 +23,7 @@ def secrets_in_every_form() -> dict[str, str]:
             found[str(path.relative_to(directory))] = text.splitlines()[1]
         else:
             found[path.name] = text
-            for user in ("admin", "gateway"):
+            for user in ("admin", "reverse_proxy"):
                 found[f"{path.name} of {user} as base64"] = base64.b64encode(f"{user}:{text}".encode()).decode()
     return found
 

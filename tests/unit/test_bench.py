@@ -25,23 +25,23 @@ def test_sides_take_turns():
 
 def test_ratio_is_of_each_round():
     direct = [{"per_second": value} for value in (100, 50, 10)]
-    gateway = [{"per_second": value} for value in (90, 45, 12)]
-    got = figures.compare({"direct": direct, "gateway": gateway}, "direct")
-    assert got["per_second"] == {"direct": 50, "gateway": 45}
-    assert got["ratio"] == {"gateway": 0.9}
-    assert got["spread"] == {"gateway": [0.9, 1.2]}
+    proxied = [{"per_second": value} for value in (90, 45, 12)]
+    got = figures.compare({"direct": direct, "reverse_proxy": proxied}, "direct")
+    assert got["per_second"] == {"direct": 50, "reverse_proxy": 45}
+    assert got["ratio"] == {"reverse_proxy": 0.9}
+    assert got["spread"] == {"reverse_proxy": [0.9, 1.2]}
 
 
 def test_rounds_must_be_complete():
     with pytest.raises(ValueError, match="zip"):
-        figures.compare({"direct": [{"per_second": 1}] * 2, "gateway": [{"per_second": 1}]}, "direct")
+        figures.compare({"direct": [{"per_second": 1}] * 2, "reverse_proxy": [{"per_second": 1}]}, "direct")
 
 
 def test_details_follow():
     run = {"per_second": 1, "p50_ms": 2, "p99_ms": 3, "cpu_ms": {"nginx": 0.5}}
-    got = figures.compare({"gateway": [run, {**run, "cpu_ms": {}}]}, "gateway")
-    assert got["p99_ms"] == {"gateway": 3}
-    assert got["cpu_ms_per_request"] == {"gateway": {"nginx": 0.25}}
+    got = figures.compare({"reverse_proxy": [run, {**run, "cpu_ms": {}}]}, "reverse_proxy")
+    assert got["p99_ms"] == {"reverse_proxy": 3}
+    assert got["cpu_ms_per_request"] == {"reverse_proxy": {"nginx": 0.25}}
 
 
 def test_tasks_are_counted():
@@ -57,7 +57,11 @@ playbook: site.yml
 
 
 def test_table_shows_what_was_measured():
-    part = {"connections": {"1": {"per_second": {"direct": 400.0, "gateway": 380.0}, "ratio": {"gateway": 0.95}}}}
+    part = {
+        "connections": {
+            "1": {"per_second": {"direct": 400.0, "reverse_proxy": 380.0}, "ratio": {"reverse_proxy": 0.95}}
+        }
+    }
     lines = figures.table({"frames": part, "tasks": 72}).splitlines()
     assert len(lines) == 3
     assert re.search(r"frames/s, 1 connection +400\.0 +380\.0 +0\.95$", lines[1])
@@ -92,7 +96,7 @@ def test_no_password_on_a_command_line(monkeypatch, tmp_path):
 
     monkeypatch.setattr(subprocess, "run", run)
     (tmp_path / "ca.pem").write_text("ca")
-    login = bench.basic("gateway", "from the file")
+    login = bench.basic("reverse_proxy", "from the file")
     at = bench.Server("lab", tmp_path, {"direct": "http://127.0.0.1"}, {"direct": login}, tmp_path / "ca.pem")
     assert at.run({"memory": True}) == {}
     assert login.encode() in seen["stdin"]

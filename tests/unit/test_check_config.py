@@ -25,12 +25,12 @@ HOSTS: dict[str, dict[str, Any]] = {
         "orthanc_http_port": "8043",
         "orthanc_memory_mb": "4096",
         "orthanc_allow_deletion": "no",
-        "gateway_http_port": "81",
-        "gateway_https_port": "443",
-        "gateway_dicom_port": "4243",
-        "gateway_workers": "2",
-        "gateway_archive_connections": "16",
-        "gateway_audit_log_days": "30",
+        "reverse_proxy_http_port": "81",
+        "reverse_proxy_https_port": "443",
+        "reverse_proxy_dicom_port": "4243",
+        "reverse_proxy_workers": "2",
+        "reverse_proxy_archive_connections": "16",
+        "reverse_proxy_audit_log_days": "30",
         "pacs_web_password": 1234567890123,
         "pacs_modalities": [{"name": "ct1", "aet": 123, "host": "192.0.2.7", "port": "104", "tls": "no"}],
     },
@@ -44,12 +44,12 @@ HOSTS: dict[str, dict[str, Any]] = {
             "HttpBindAddresses": ["::1"],
             "ExecuteLuaEnabled": True,
         },
-        "gateway_https_port": 99999,
+        "reverse_proxy_https_port": 99999,
     },
     "types": {
         "pacs_name": "types.example.org",
         "orthanc_memory_mb": "much",
-        "gateway_https_port": 80,
+        "reverse_proxy_https_port": 80,
         "pacs_archive_password": "Hush7Hush7Hush7",
         "pacs_modalities": [
             {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"},
@@ -66,17 +66,17 @@ HOSTS: dict[str, dict[str, Any]] = {
         "orthanc_plugins": "OrthancDicomWeb",
         "orthanc_configuration": '{"StableAge": 30}',
         "orthanc_aet": "MUCH_TOO_LONG_A_TITLE",
-        "gateway_workers": 0,
-        "gateway_frame_ancestors": None,
+        "reverse_proxy_workers": 0,
+        "reverse_proxy_frame_ancestors": None,
         "pacs_web_password": ["Hush7Hush7Hush7"],
         "postgresql_provider": "locl",
     },
-    "nothing": {"pacs_name": "nothing.example.org", "pacs_modalities": None, "gateway_https_port": 80},
+    "nothing": {"pacs_name": "nothing.example.org", "pacs_modalities": None, "reverse_proxy_https_port": 80},
     "template": {
         "pacs_name": "template.example.org",
         "orthanc_aet": "{{ nobody_knows }}",
         "pacs_web_password": "{{ nobody_knows_either }}",
-        "gateway_https_port": 80,
+        "reverse_proxy_https_port": 80,
     },
     "unread": {
         "pacs_name": "unread.example.org",
@@ -84,7 +84,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "postgresql_server_tuning": 1,
         "orthanc_configuraton": {},
         "ORTHANC__STABLE_AGE": 3,
-        "my_gateway": 1,
+        "my_reverse_proxy": 1,
         "__orthanc_note": 1,
         "lab_publish": [],
         "postgresql_connection": {},
@@ -190,15 +190,15 @@ def test_a_value_of_any_type_breaks_no_list(run):
         "pacs_dicom_networks is '10.0.0.0/8', which is text. Set pacs_dicom_networks to a list, such as [10.0.0.0/8]",
         "orthanc_plugins is 'OrthancDicomWeb', which is text. Set orthanc_plugins to a list",
         "which is text. Set orthanc_configuration to a dictionary of names and values. On the command line give it",
-        "gateway_frame_ancestors is empty (null). Set gateway_frame_ancestors to a list",
+        "reverse_proxy_frame_ancestors is empty (null). Set reverse_proxy_frame_ancestors to a list",
         "pacs_web_password is a list. Set pacs_web_password to text.",
         "postgresql_provider is 'locl'. Did you mean local? Set postgresql_provider to one of none, local",
         # What else these roles have to say.
         "orthanc_aet is 'MUCH_TOO_LONG_A_TITLE'",
-        "gateway_workers is 0",
+        "reverse_proxy_workers is 0",
     ):
         assert finding in said["shapes"]
-    for noise in ("orthanc_modalities", "gateway_dicom_networks", "cannot be judged", "Error"):
+    for noise in ("orthanc_modalities", "reverse_proxy_dicom_networks", "cannot be judged", "Error"):
         assert noise not in said["shapes"]
     assert "pacs_modalities is empty (null)" in said["nothing"]
     assert "Set each to a port of its own" in said["nothing"]
@@ -222,7 +222,7 @@ def test_what_nothing_reads_is_told_and_what_is_the_users_is_not(run):
         "set orthanc_configuration.StableAge",
     ):
         assert finding in said["unread"]
-    for name in ("my_gateway", "__orthanc_note", "lab_publish", "postgresql_connection"):
+    for name in ("my_reverse_proxy", "__orthanc_note", "lab_publish", "postgresql_connection"):
         assert name not in said["unread"]
 
 
@@ -235,7 +235,7 @@ def test_who_may_call_is_told_in_the_words_of_the_inventory(run):
         "pacs_modalities has an entry with the name verify",
     ):
         assert finding in said["network"]
-    assert "gateway_dicom_networks" not in said["network"]
+    assert "reverse_proxy_dicom_networks" not in said["network"]
 
 
 def test_what_is_said_twice_or_for_nothing_is_told(run):

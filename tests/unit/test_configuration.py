@@ -11,7 +11,7 @@ from ansible_collections.lightbox.pacs.plugins.plugin_utils import _orthanc_opti
 from tests.options import build, upstream
 from tests.support.rendering import Role
 
-USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
+USERS = [{"name": "reverse_proxy", "password": "Correct7Horse8Battery"}]
 ROLE = Role(
     "orthanc",
     orthanc_users=USERS,
@@ -141,8 +141,8 @@ DEAD: list[tuple[dict[str, Any], str, str]] = [
     ({"LogFile": "/var/log/orthanc.log"}, "command line only", "docker logs"),
     ({"DicomVerbose": True}, "does not read it", "orthanc_log_level"),
     ({"Verbose": True}, "command line only", "set orthanc_log_level to verbose"),
-    ({"DicomWeb": {"StowMaxInstances": 10}}, "does not read it", "gateway_max_upload"),
-    ({"DicomWeb": {"StowMaxSize": 10}}, "does not read it", "gateway_max_upload"),
+    ({"DicomWeb": {"StowMaxInstances": 10}}, "does not read it", "reverse_proxy_max_upload"),
+    ({"DicomWeb": {"StowMaxSize": 10}}, "does not read it", "reverse_proxy_max_upload"),
     ({"DicomWeb": {"Host": "10.0.10.72"}}, "links are wrong", "Forwarded"),
     ({"DicomWeb": {"Ssl": False}}, "does harm", "Forwarded"),
     (
@@ -300,8 +300,8 @@ CASES: list[tuple[dict[Any, Any], str]] = [
     # contradictions
     ({"MaximumPatientCount": 10, "MaximumStorageMode": "Recycle"}, "deletes the oldest patients"),
     ({"MaximumStorageSize": 10, "MaximumStorageMode": "Recycle"}, "orthanc_allow_deletion: true"),
-    ({"DicomTlsEnabled": True}, "DICOM with TLS is the gateway's (pacs_dicom_tls_networks)"),
-    ({"SslVerifyPeers": True}, "TLS is the gateway's"),
+    ({"DicomTlsEnabled": True}, "DICOM with TLS is the reverse proxy's (pacs_dicom_tls_networks)"),
+    ({"SslVerifyPeers": True}, "TLS is the reverse proxy's"),
     ({"JpegTransferSyntaxAccepted": False}, "what says it: orthanc_accepted_transfer_syntaxes"),
     ({"DicomTlsMinimumProtocolVersion": 5}, "DicomTlsCiphersAccepted"),
     ({"WebDavUploadAllowed": True}, "WebDavEnabled is false: it does nothing"),
@@ -311,7 +311,7 @@ CASES: list[tuple[dict[Any, Any], str]] = [
         "Set orthanc_configuration.DicomWeb.SeriesMetadataExtrapolatedTags",
     ),
     ({"DicomWeb": {"StudiesMetadata": "Extrapolate"}}, "the same as MainDicomTags"),
-    ({"DicomCheckModalityHost": True}, "the gateway hides the callers' addresses"),
+    ({"DicomCheckModalityHost": True}, "the reverse proxy hides the callers' addresses"),
     ({"IngestTranscodingOfCompressed": False}, "it does nothing"),
     # what the archive would put in
     ({"DefaultPrivateCreator": "${CREATOR}"}, "orthanc_configuration.DefaultPrivateCreator has a '${'"),

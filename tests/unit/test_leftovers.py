@@ -33,7 +33,7 @@ def leftovers(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     monkeypatch.setitem(sys.modules, "dicom_file", _dicom_file)
     monkeypatch.syspath_prepend(str(ROOT / "roles" / "orthanc" / "files"))
     configuration = tmp_path_factory.mktemp("configuration")
-    (configuration / "users.json").write_text('{"RegisteredUsers": {"gateway": "a password of letters"}}')
+    (configuration / "users.json").write_text('{"RegisteredUsers": {"reverse_proxy": "a password of letters"}}')
     health = importlib.import_module("health")
     monkeypatch.setattr(health, "CONFIGURATION", str(configuration))
     module = importlib.import_module("leftovers")

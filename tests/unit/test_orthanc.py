@@ -15,7 +15,7 @@ from ansible.template import trust_as_template
 from tests.support.project import PROJECT, role_file, tasks_in
 from tests.support.rendering import Role
 
-USERS = [{"name": "gateway", "password": "Correct7Horse8Battery"}]
+USERS = [{"name": "reverse_proxy", "password": "Correct7Horse8Battery"}]
 ROLE = Role(
     "orthanc",
     orthanc_users=USERS,
@@ -295,7 +295,7 @@ def test_safe_defaults(flavor):
 
 
 def test_users_stand_in_a_file_of_their_own():
-    assert ROLE.value("__orthanc_users_json") == {"RegisteredUsers": {"gateway": USERS[0]["password"]}}
+    assert ROLE.value("__orthanc_users_json") == {"RegisteredUsers": {"reverse_proxy": USERS[0]["password"]}}
 
 
 def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
@@ -410,7 +410,7 @@ def test_a_new_container_is_made_when_anything_that_it_reads_changed():
     labels = [
         label(),
         label(orthanc_configuration={"StableAge": 7}),
-        label(orthanc_users=[{"name": "gateway", "password": "Another7Horse8Battery"}]),
+        label(orthanc_users=[{"name": "reverse_proxy", "password": "Another7Horse8Battery"}]),
         label(orthanc_accepted_transfer_syntaxes=["1.2.840.10008.1.2"]),
         label(**CLIENT),
     ]

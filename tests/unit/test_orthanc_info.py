@@ -104,7 +104,7 @@ def test_a_database_that_is_away_is_a_value():
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_gateway_that_does_not_reach_its_archive(status):
+def test_a_reverse_proxy_that_does_not_reach_its_archive(status):
     done = run(call("GET", "/changes?last", "<html>", status=status))
     assert (done["health"]["alive"], done["health"]["ready"], done["system"]) == (False, False, None)
 

@@ -818,7 +818,7 @@ class TestFaults:
         done = run(tmp_path / "a.dcm", find([]), away, away, away)
         assert "503" in done["msg"]
 
-    def test_too_large_for_the_gateway(self, tmp_path, three):
+    def test_too_large_for_the_reverse_proxy(self, tmp_path, three):
         calls = find(listed(three[1])), post(three[0], answer=b"<html>", status=413), post(three[2])
         done = run(tmp_path, *calls)
         assert done["failed"]

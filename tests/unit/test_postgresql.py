@@ -48,7 +48,7 @@ def role(ca) -> Role:
 def archive() -> Role:
     return Role(
         "orthanc",
-        orthanc_users=[{"name": "gateway", "password": PASSWORD}],
+        orthanc_users=[{"name": "reverse_proxy", "password": PASSWORD}],
         __orthanc_archive_file={"skipped": True},
         __orthanc_probe={"stdout_lines": ["free 50000000000", "owner "]},
     )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The checks against a small gateway and archive that can be broken in one place at a time.
+"""The checks against a small reverse proxy and archive that can be broken in one place at a time.
 
 A check that cannot fail is worth nothing: every row of BREAKAGES names what is broken and the check that must notice.
 """
@@ -53,7 +53,7 @@ from cryptography.x509.oid import NameOID
 
 NAME = "pacs.lightbox.test"
 WEB_USER, WEB_PASSWORD = "admin", "web-Secret-9"
-ARCHIVE_USER, ARCHIVE_PASSWORD = "gateway", "archive-Secret-7"
+ARCHIVE_USER, ARCHIVE_PASSWORD = "reverse_proxy", "archive-Secret-7"
 TRICK = re.compile(r"^[^?]*(//|/\.|%|\\)|.*#")
 BUNDLE = "/app.bundle.0123456789abcdef.js"
 PAGE = f"""<!doctype html><html><head><link rel="stylesheet" href="/app.bundle.css">
@@ -242,11 +242,11 @@ class ArchiveHandler(Handler):
             self.answer_json({"OrthancStatus": 17}, 404)
 
 
-# --- a small gateway
+# --- a small reverse proxy
 
 
-class GatewayHandler(Handler):
-    """What the role gateway makes of nginx, as far as the checks look."""
+class ProxyHandler(Handler):
+    """What the role reverse_proxy makes of nginx, as far as the checks look."""
 
     def serve(self) -> None:
         lab, (target, body) = self.lab, self.begin()
@@ -254,7 +254,7 @@ class GatewayHandler(Handler):
             lab.busy -= 1
             self.answer(429)
             return
-        if lab.is_broken("gateway hangs up") and "Authorization" not in self.headers:
+        if lab.is_broken("reverse proxy hangs up") and "Authorization" not in self.headers:
             self.close_connection = True
             return
         login = self.headers.get("Authorization", "") == basic_login(WEB_USER, WEB_PASSWORD)["Authorization"]
@@ -282,7 +282,7 @@ class GatewayHandler(Handler):
             login = False
         elif lab.is_broken("any password") and self.headers.get("Authorization", "").startswith("Basic YWRtaW46"):
             login = True
-        elif lab.is_broken("gateway default login"):
+        elif lab.is_broken("reverse proxy default login"):
             login = login or self.headers.get("Authorization") == basic_login("admin", "admin")["Authorization"]
         elif lab.is_broken("identity header"):
             login = login or "X-Remote-User" in self.headers
@@ -405,7 +405,7 @@ class Lab:
         self.archive_log: list[str] = []
         self.directory = directory
         self.ca, pair = certificate(directory, days, name)
-        self.servers = [self.server(handler) for handler in (ArchiveHandler, GatewayHandler, PlainHandler)]
+        self.servers = [self.server(handler) for handler in (ArchiveHandler, ProxyHandler, PlainHandler)]
         self.archive_port, self.port, self.plain_port = (server.server_address[1] for server in self.servers)
         self.url = f"https://{NAME}:{self.port}"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -675,7 +675,7 @@ BREAKAGES = [
     ("any password", "wrong logins", "GET / answers 200"),
     ("identity header", "forged identity headers", "GET / answers 200"),
     ("trusted address", "forged identity headers", "GET / answers 200"),
-    ("gateway default login", "default logins", "answers 200"),
+    ("reverse proxy default login", "default logins", "answers 200"),
     ("login refused", "login", "answers 401"),
     ("no way", "way to the archive", "studies?limit=1 answers 502"),
     ("page gone", "page", "answers 404"),
@@ -743,7 +743,7 @@ def test_every_check_can_fail(lab: Lab) -> None:
     assert {name for name in untested if not name.endswith("listens on loopback only")} == set()
 
 
-def test_a_gateway_that_counts_attempts_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reverse_proxy_that_counts_attempts_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_verify_web, "PATIENCE", 0.01)
     lab.broken, lab.busy = "busy", 2
     assert failed(run(lab)) == {}
@@ -752,7 +752,7 @@ def test_a_gateway_that_counts_attempts_is_waited_for(lab: Lab, monkeypatch: pyt
 
 
 def test_hanging_up_is_a_refusal_too(lab: Lab) -> None:
-    lab.broken = "gateway hangs up"
+    lab.broken = "reverse proxy hangs up"
     result = run(lab)
     assert failed(result) == {}
     assert any("a closed connection" in check["detail"] for check in result["checks"] if check["group"] == "access")
@@ -789,7 +789,7 @@ def test_another_ca_is_not_trusted(lab: Lab, tmp_path: Path) -> None:
     assert "verify_ca cannot be used" in failed(run(lab, ca_path="/nonexistent.pem"))["HTTPS answers"]
 
 
-def test_a_dead_gateway_gives_one_line_not_thirty(lab: Lab) -> None:
+def test_a_dead_reverse_proxy_gives_one_line_not_thirty(lab: Lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     result = run(lab, url=f"https://{NAME}:{port}")
@@ -976,7 +976,7 @@ def free_port() -> int:
     reason="needs Orthanc, its DICOMweb plugin and DCMTK (packages orthanc, orthanc-dicomweb, dcmtk)",
 )
 def test_a_real_archive_passes(lab: Lab, tmp_path: Path) -> None:
-    """Orthanc behind the small gateway, with DCMTK's own tools; containers and ports stay those of the lab."""
+    """Orthanc behind the small reverse proxy, with DCMTK's own tools; containers and ports stay those of the lab."""
     http_port, dicom_port = free_port(), free_port()
     configuration = {
         "StorageDirectory": str(tmp_path / "db"),

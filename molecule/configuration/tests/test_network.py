@@ -60,7 +60,7 @@ open(path, "w").write(text)
 
 
 def rest(*calls: tuple[str, str, Any]) -> list[tuple[int, Any]]:
-    """Ask the archive itself, from its server: the gateway lets nobody change modalities."""
+    """Ask the archive itself, from its server: the reverse proxy lets nobody change modalities."""
     host = server("configuration")
     with host.sudo():
         said = host.check_output("python3 -c %s %s", REST, base64.b64encode(json.dumps(calls).encode()).decode())

@@ -106,7 +106,7 @@ def wait_for_health(host, wanted: str, until: float) -> float:
 
 
 def verify() -> tuple[int, str]:
-    """playbooks/verify.yml, whose checks of gateway and viewer fail here: its exit code, what it says of the index."""
+    """playbooks/verify.yml, whose checks of the web fail here: its exit code, what it says of the index."""
     answers = {"verify_enabled": True, "verify_modules": False, "verify_timeout": 4}
     run = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "-e", json.dumps(answers))
     said = [line for line in run.stdout.splitlines() if "index answers" in line]

@@ -1,4 +1,4 @@
-"""Nodes of other makers call the archive through the gateway: what they may, what not, and what the logs keep of it."""
+"""Nodes of other makers call the archive through the reverse proxy: what they may, and what the logs keep of it."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_a_study_of_500_slices_in_one_association(study):
 
 
 def test_eight_senders_at_once(host, tmp_path):
-    """Each a process of dcmtk with its own association; the gateway's log tells that all were there together."""
+    """Each a process of dcmtk with its own association; the reverse proxy's log tells that all were there together."""
     study = new_uid()
     for sender in range(8):
         series = new_uid()
@@ -256,7 +256,7 @@ def test_eight_senders_at_once(host, tmp_path):
     assert [one.returncode for one in sent] == [0] * 8, sent
     assert count(study) == 8 * 50
     with host.sudo():
-        log = host.check_output("sleep 1; tail -n 100 /var/log/lightbox/gateway/dicom.log")
+        log = host.check_output("sleep 1; tail -n 100 /var/log/lightbox/reverse_proxy/dicom.log")
     large = [line for line in map(json.loads, log.splitlines()) if line["bytes_in"] > 50 * SIDE * SIDE * 2][-8:]
     ends = [datetime.datetime.fromisoformat(line["time"]).timestamp() for line in large]
     begins = [end - line["seconds"] for end, line in zip(ends, large, strict=True)]
@@ -452,15 +452,16 @@ def test_who_may_only_store_can_neither_search_nor_fetch(host, one_image, model)
 def test_addresses_that_no_modality_has_are_refused(host, where):
     """From the server itself: the server is in the same network as the modalities, and none of them."""
     with host.sudo():
-        before = int(host.check_output("wc -l </var/log/lightbox/gateway/dicom.log"))
+        before = int(host.check_output("wc -l </var/log/lightbox/reverse_proxy/dicom.log"))
     refused = host.run(f"echoscu -aet READER -aec {ARCHIVE} {where} {PLAIN}")
     assert refused.rc != 0
     with host.sudo():
-        lines = host.check_output(f"sleep 1; tail -n +{before + 1} /var/log/lightbox/gateway/dicom.log").splitlines()
+        log = host.check_output(f"sleep 1; tail -n +{before + 1} /var/log/lightbox/reverse_proxy/dicom.log")
+        lines = log.splitlines()
     assert [(line["address"], line["status"]) for line in map(json.loads, lines)] == [(where, 403)]
 
 
-def test_the_gateway_lets_in_exactly_the_addresses_of_the_modalities(host):
+def test_the_reverse_proxy_lets_in_exactly_the_addresses_of_the_modalities(host):
     with host.sudo():
         allowed = re.findall(r"(?:listen ([0-9]+)|allow ([^;]+);)", host.file("/etc/nginx/nginx.conf").content_string)
     doors: dict[str, list[str]] = {}
@@ -482,7 +483,8 @@ def test_no_patient_is_in_the_logs(host, web, study):
     words = [*PATIENT_NAME.split("^"), PATIENT_ID, family, DESCRIPTION.split()[0], "QZ-ACC"]
     with host.sudo():
         logs = host.check_output(
-            "sleep 2; docker logs lightbox-orthanc 2>&1; cat /var/log/lightbox/gateway/*.log; journalctl --no-pager"
+            "sleep 2; docker logs lightbox-orthanc 2>&1; cat /var/log/lightbox/reverse_proxy/*.log; "
+            "journalctl --no-pager"
         )
     assert len(logs.splitlines()) > 100
     assert study in logs, "the audit log tells which study was looked at"

@@ -11,7 +11,7 @@ from tests.support.lab import INVENTORY, address, recap, run_playbook, secret
 pytestmark = pytest.mark.last  # the archive is gone afterwards; `molecule converge` brings it back
 testinfra_hosts = [address("full")]
 STORAGE = "/var/lib/lightbox/orthanc"
-ROLES = ("docker_engine", "orthanc", "certificates", "ohif", "gateway")
+ROLES = ("docker_engine", "orthanc", "certificates", "ohif", "reverse_proxy")
 OFF = json.dumps({f"{role}_enabled": False for role in ROLES})
 OFF_AS_TEXT = " ".join(f"{role}_enabled=false" for role in ROLES)
 

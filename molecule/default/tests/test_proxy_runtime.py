@@ -17,7 +17,7 @@ from tests.support.lab import INVENTORY, address, lab_hosts
 FULL = lab_hosts()["full"]
 testinfra_hosts = [address("full")]
 PACS = f"https://{FULL['ansible_host']}/pacs"
-LOGS = "/var/log/lightbox/gateway"
+LOGS = "/var/log/lightbox/reverse_proxy"
 CA = str(INVENTORY / ".secrets/ca/ca.pem")
 
 
@@ -39,7 +39,7 @@ def test_a_rotated_log_is_kept_and_a_new_one_begun(host, web):
         host.check_output(f"rm -f {LOGS}/*.log-*")
         web.get(PACS + first.removeprefix("/pacs"), timeout=30)
         assert audited(host, first)
-        host.check_output("logrotate --force /etc/logrotate.d/lightbox-gateway")
+        host.check_output("logrotate --force /etc/logrotate.d/lightbox-reverse-proxy")
         web.get(PACS + second.removeprefix("/pacs"), timeout=30)
         (line,) = audited(host, second)
         assert (line["user"], line["status"]) == ("admin", 404)

@@ -186,13 +186,14 @@ def test_viewer_has_one_release_that_is_current(host):
 
 
 def test_logs_are_rotated(host):
-    shown = host.run("logrotate --debug /etc/logrotate.d/lightbox-gateway")
-    assert "/var/log/lightbox/gateway" in shown.stdout + shown.stderr
+    shown = host.run("logrotate --debug /etc/logrotate.d/lightbox-reverse-proxy")
+    assert "/var/log/lightbox/reverse_proxy" in shown.stdout + shown.stderr
     assert "error:" not in shown.stdout + shown.stderr
 
 
 def test_audit_log_says_who_saw_what_and_no_patient(host):
-    lines = [json.loads(line) for line in host.check_output("cat /var/log/lightbox/gateway/audit.log").splitlines()]
+    log = host.check_output("cat /var/log/lightbox/reverse_proxy/audit.log")
+    lines = [json.loads(line) for line in log.splitlines()]
     assert lines
     assert any(line.get("user") == "admin" for line in lines)
     assert not any("PatientName" in json.dumps(line) or "?" in json.dumps(line.get("path", "")) for line in lines)

@@ -1,6 +1,6 @@
-# Says what the gateway's preflight must know of a server, one fact a line, and changes nothing:
+# Says what the reverse proxy's preflight must know of a server, one fact a line, and changes nothing:
 #   ipv6                 the kernel speaks IPv6
-#   ours                 nginx runs on the gateway's configuration
+#   ours                 nginx runs on the reverse proxy's configuration
 #   conf                 there is some nginx.conf
 #   site NAME            a site other than the distribution's default is enabled
 #   installed            every package in the second argument (comma separated) is installed
@@ -14,7 +14,7 @@ sub slurp { open(my $file, '<', $_[0]) or return ''; local $/; my $text = <$file
 print "ipv6\n" if -e '/proc/net/if_inet6';
 my $conf = slurp('/etc/nginx/nginx.conf');
 print "conf\n" if $conf ne '';
-print "ours\n" if $conf =~ /^# lightbox\.pacs gateway$/m;
+print "ours\n" if $conf =~ /^# lightbox\.pacs reverse proxy$/m;
 for my $site (glob('/etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf')) {
     (my $name = $site) =~ s{.*/}{};
     print "site $name\n" if $name ne 'default';

@@ -1,4 +1,4 @@
-"""The gateway's templates, rendered by Ansible's templar and read by nginx, and what its preflight refuses."""
+"""The reverse proxy's templates, rendered by Ansible's templar and read by nginx, and what its preflight refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from tests.support.project import PROJECT
 from tests.support.rendering import Role
 
-ROLE = PROJECT / "roles/gateway"
+ROLE = PROJECT / "roles/reverse_proxy"
 OPENSSL = shutil.which("openssl")
 FILES = [
     "usr/sbin/nginx",
@@ -38,23 +38,23 @@ NGINX, MIME_TYPES, *MODULES = next(
 )
 ANSWERS: dict[str, Any] = {
     "ansible_facts": {"distribution_release": "trixie"},
-    "gateway_server_names": ["pacs.example.org"],
-    "gateway_users": [{"name": "admin", "password": "not a secret"}],
-    "gateway_archive_password": "not a secret either",
-    "__gateway_hashes": {"stdout": "admin:$2y$10$hash", "stdout_lines": ["admin:$2y$10$hash"]},
-    "__gateway_probe": {"stdout_lines": ["ipv6", "conf"]},
+    "reverse_proxy_server_names": ["pacs.example.org"],
+    "reverse_proxy_users": [{"name": "admin", "password": "not a secret"}],
+    "reverse_proxy_archive_password": "not a secret either",
+    "__reverse_proxy_hashes": {"stdout": "admin:$2y$10$hash", "stdout_lines": ["admin:$2y$10$hash"]},
+    "__reverse_proxy_probe": {"stdout_lines": ["ipv6", "conf"]},
 }
 
 
-GATEWAY = Role("gateway", **ANSWERS)
+REVERSE_PROXY = Role("reverse_proxy", **ANSWERS)
 
 
 def render(name: str, answers: dict[str, Any] | None = None) -> str:
-    return GATEWAY.render(name, **(answers or {}))
+    return REVERSE_PROXY.render(name, **(answers or {}))
 
 
 def findings(answers: dict[str, Any]) -> list[str]:
-    return GATEWAY.findings(**answers)
+    return REVERSE_PROXY.findings(**answers)
 
 
 def blocks(conf: str, start: str) -> list[str]:
@@ -78,17 +78,26 @@ def before_locations(block: str) -> str:
 ODD: list[dict[str, Any]] = [
     {},
     {"ansible_facts": {"distribution_release": "bookworm"}},
-    {"gateway_server_names": ["pacs.example.org", "*.clinic.example", "192.0.2.7", "2001:db8::7"]},
-    {"gateway_server_names": [f"{'a' * 60}.{'b' * 60}.{'c' * 60}.example.org"]},
-    {"gateway_ipv6_enabled": False, "gateway_hsts_enabled": True, "gateway_viewer_previous_root": ""},
-    {"gateway_dicom_networks": ["10.0.0.0/8", "2001:db8::/32"]},
-    {"gateway_dicom_tls_networks": ["172.16.0.0/12", "fc00::/16", "2001:db8::1"]},
-    {"gateway_dicom_tls_networks": ["0.0.0.0/0"], "gateway_dicom_open_to_world": True},
-    {"gateway_dicom_networks": ["10.1.2.3"], "gateway_dicom_tls_networks": ["10.0.0.0/8"]},
-    {"gateway_frame_ancestors": ["https://ris.example.org", "'self'", "https://*.example.org:8443"]},
-    {"gateway_archive_path": "/a/b-c/", "gateway_dicomweb_root": "/dicom-web", "gateway_wado_root": "/a/b-c/wado"},
-    {"gateway_workers": 64, "gateway_archive_connections": 1, "gateway_https_port": 8443, "gateway_max_upload": "500m"},
-    {"gateway_users": [{"name": "n" * 64, "password": "é" * 36}, {"name": "a@b.example", "password": ":"}]},
+    {"reverse_proxy_server_names": ["pacs.example.org", "*.clinic.example", "192.0.2.7", "2001:db8::7"]},
+    {"reverse_proxy_server_names": [f"{'a' * 60}.{'b' * 60}.{'c' * 60}.example.org"]},
+    {"reverse_proxy_ipv6_enabled": False, "reverse_proxy_hsts_enabled": True, "reverse_proxy_viewer_previous_root": ""},
+    {"reverse_proxy_dicom_networks": ["10.0.0.0/8", "2001:db8::/32"]},
+    {"reverse_proxy_dicom_tls_networks": ["172.16.0.0/12", "fc00::/16", "2001:db8::1"]},
+    {"reverse_proxy_dicom_tls_networks": ["0.0.0.0/0"], "reverse_proxy_dicom_open_to_world": True},
+    {"reverse_proxy_dicom_networks": ["10.1.2.3"], "reverse_proxy_dicom_tls_networks": ["10.0.0.0/8"]},
+    {"reverse_proxy_frame_ancestors": ["https://ris.example.org", "'self'", "https://*.example.org:8443"]},
+    {
+        "reverse_proxy_archive_path": "/a/b-c/",
+        "reverse_proxy_dicomweb_root": "/dicom-web",
+        "reverse_proxy_wado_root": "/a/b-c/wado",
+    },
+    {
+        "reverse_proxy_workers": 64,
+        "reverse_proxy_archive_connections": 1,
+        "reverse_proxy_https_port": 8443,
+        "reverse_proxy_max_upload": "500m",
+    },
+    {"reverse_proxy_users": [{"name": "n" * 64, "password": "é" * 36}, {"name": "a@b.example", "password": ":"}]},
 ]
 
 
@@ -123,18 +132,18 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
     (directory / "htpasswd").write_text("")
     places = {
         "ansible_facts": {"distribution_release": "trixie" if minor >= 26 else "bookworm"},
-        "gateway_http_port": 18080,
-        "gateway_https_port": 18443,
-        "gateway_tls_certificate": str(directory / "cert.pem"),
-        "gateway_tls_key": str(directory / "key.pem"),
-        "gateway_log_directory": str(directory),
-        "gateway_ipv6_enabled": False,
-        "__gateway_archive_login": str(directory / "login.conf"),
-        "__gateway_htpasswd": str(directory / "htpasswd"),
-        "__gateway_runtime_directory": str(directory),
-        "__gateway_pid": str(directory / "pid"),
-        "__gateway_modules": str(directory / "modules"),
-        "__gateway_mime_types": str(directory / "mime.types"),
+        "reverse_proxy_http_port": 18080,
+        "reverse_proxy_https_port": 18443,
+        "reverse_proxy_tls_certificate": str(directory / "cert.pem"),
+        "reverse_proxy_tls_key": str(directory / "key.pem"),
+        "reverse_proxy_log_directory": str(directory),
+        "reverse_proxy_ipv6_enabled": False,
+        "__reverse_proxy_archive_login": str(directory / "login.conf"),
+        "__reverse_proxy_htpasswd": str(directory / "htpasswd"),
+        "__reverse_proxy_runtime_directory": str(directory),
+        "__reverse_proxy_pid": str(directory / "pid"),
+        "__reverse_proxy_modules": str(directory / "modules"),
+        "__reverse_proxy_mime_types": str(directory / "mime.types"),
     }
     conf = directory / "nginx.conf"
     drafts = [f"{what}_temp_path {directory}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
@@ -149,7 +158,7 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
 @pytest.mark.parametrize("answers", ODD, ids=str)
 def test_nginx_accepts(answers, tmp_path: pathlib.Path):
     assert NGINX
-    here = {name: value for name, value in answers.items() if name not in ("ansible_facts", "gateway_https_port")}
+    here = {name: value for name, value in answers.items() if name not in ("ansible_facts", "reverse_proxy_https_port")}
     conf = write_conf(tmp_path, here)
     result = subprocess.run([NGINX, "-t", "-c", conf], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
@@ -165,8 +174,12 @@ def running(tmp_path_factory) -> Iterator[int]:
             free.bind(("127.0.0.1", 0))
         plain, port = (free.getsockname()[1] for free in (one, other))
     directory = tmp_path_factory.mktemp("running")
-    user = {"__gateway_user": getpass.getuser(), "gateway_http_port": plain, "gateway_https_port": port}
-    conf = write_conf(directory, user | {"gateway_workers": 1})
+    user = {
+        "__reverse_proxy_user": getpass.getuser(),
+        "reverse_proxy_http_port": plain,
+        "reverse_proxy_https_port": port,
+    }
+    conf = write_conf(directory, user | {"reverse_proxy_workers": 1})
     nginx = subprocess.Popen([NGINX, "-c", conf, "-g", "daemon off;"], stderr=subprocess.PIPE)
     try:
         for _again in range(100):
@@ -254,7 +267,7 @@ def test_everything_is_behind_the_login():
 def test_names_decide_who_is_served():
     named = render("nginx.conf")
     assert "ssl_reject_handshake on;" in named
-    addressed = render("nginx.conf", {"gateway_server_names": ["pacs.example.org", "192.0.2.7", "2001:db8::7"]})
+    addressed = render("nginx.conf", {"reverse_proxy_server_names": ["pacs.example.org", "192.0.2.7", "2001:db8::7"]})
     assert "ssl_reject_handshake" not in addressed
     assert "server_name pacs.example.org 192.0.2.7 [2001:db8::7];" in addressed
     assert all("return 421;" in block for block in blocks(addressed, "server {") if 'server_name "";' in block)
@@ -268,7 +281,7 @@ def test_http2_by_version(release, directive):
 
 
 def test_headers_are_complete_wherever_one_is_added():
-    conf = render("nginx.conf", {"gateway_hsts_enabled": True})
+    conf = render("nginx.conf", {"reverse_proxy_hsts_enabled": True})
     wanted = {
         "Content-Security-Policy",
         "X-Content-Type-Options",
@@ -306,11 +319,11 @@ def test_only_the_bundles_may_evaluate():
 
 def test_dicom_is_closed_unless_networks_are_named():
     assert "stream {" not in render("nginx.conf")
-    plain = render("nginx.conf", {"gateway_dicom_networks": ["10.0.0.0/8"]})
+    plain = render("nginx.conf", {"reverse_proxy_dicom_networks": ["10.0.0.0/8"]})
     stream = blocks(plain, "stream {")[0]
     assert re.search(r"allow 10\.0\.0\.0/8;\s+deny all;", stream)
     assert "11112" not in stream
-    tls = blocks(render("nginx.conf", {"gateway_dicom_tls_networks": ["10.0.0.0/8"]}), "stream {")[0]
+    tls = blocks(render("nginx.conf", {"reverse_proxy_dicom_tls_networks": ["10.0.0.0/8"]}), "stream {")[0]
     assert "listen 11112 ssl" in tls
     assert "listen 4242" not in tls
     assert "ssl_protocols TLSv1.2 TLSv1.3;" in tls
@@ -323,7 +336,7 @@ def test_no_query_strings_in_the_audit_log():
 
 
 def test_no_secret_is_rendered():
-    for name in ("nginx.conf", "lightbox.conf", "lightbox-gateway"):
+    for name in ("nginx.conf", "lightbox.conf", "lightbox-reverse-proxy"):
         assert "not a secret" not in render(name)
 
 
@@ -389,60 +402,63 @@ def test_refused_routes(request_line, refused):
 
 
 BAD: list[tuple[str, dict[str, Any]]] = [
-    ("gateway_enabled", {"ansible_facts": {"distribution_release": "focal"}}),
-    ("gateway_server_names", {"gateway_server_names": []}),
-    ("gateway_server_names", {"gateway_server_names": ["https://pacs.example.org"]}),
-    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org:443"]}),
-    ("gateway_server_names", {"gateway_server_names": ["300.1.1.1"]}),
-    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org;", "x y"]}),
-    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org", "PACS.example.org"]}),
-    ("gateway_https_port", {"gateway_https_port": 70000}),
-    ("gateway_http_port", {"gateway_http_port": 443}),
-    ("gateway_dicom_port", {"gateway_dicom_port": 443, "gateway_dicom_networks": ["10.0.0.1"]}),
-    ("gateway_archive_dicom_address", {"gateway_dicom_port": 14242, "gateway_dicom_networks": ["10.0.0.1"]}),
-    ("gateway_https_port", {"__gateway_probe": {"stdout_lines": ["ipv6", "port 443 apache2"]}}),
-    ("gateway_replace_sites", {"__gateway_probe": {"stdout_lines": ["ipv6", "conf", "site intranet"]}}),
-    ("gateway_ipv6_enabled", {"__gateway_probe": {"stdout_lines": []}}),
-    ("gateway_tls_key", {"gateway_tls_key": "key.pem"}),
-    ("gateway_viewer_root", {"gateway_viewer_root": "/"}),
-    ("gateway_log_directory", {"gateway_log_directory": "/var/log/../x"}),
-    ("gateway_acme_directory", {"gateway_acme_directory": "/x;y"}),
-    ("gateway_archive_path", {"gateway_archive_path": "/"}),
-    ("gateway_dicomweb_root", {"gateway_dicomweb_root": "/pacs/dicom-web/"}),
-    ("gateway_wado_root", {"gateway_wado_root": "/pacs/dicom-web"}),
-    ("gateway_archive_address", {"gateway_archive_address": "127.0.0.1"}),
-    ("gateway_dicom_networks", {"gateway_dicom_networks": ["10.0.0.0/33"]}),
-    ("gateway_dicom_networks", {"gateway_dicom_networks": ["hospital"]}),
-    ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["0.0.0.0/0"]}),
-    ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["::/0"]}),
-    ("gateway_dicom_open_to_world", {"gateway_dicom_networks": ["0.0.0.0/1", "128.0.0.0/1"]}),
-    ("pacs_dicom_networks", {"gateway_dicom_networks": ["2000::/3"]}),
-    ("pacs_dicom_tls_networks", {"gateway_dicom_tls_networks": ["0.0.0.0/0"]}),
-    ("gateway_dicom_tls_networks", {"gateway_dicom_tls_networks": ["2000::/15"]}),
-    ("gateway_dicom_networks", {"gateway_dicom_networks": ["10.0.0.0/8\n"]}),
-    ("gateway_server_names", {"gateway_server_names": ["pacs.example.org\n"]}),
-    ("gateway_server_names", {"gateway_server_names": ["192.0.2.7\n"]}),
-    ("gateway_tls_key", {"gateway_tls_key": "/x/key.pem\n"}),
-    ("gateway_archive_path", {"gateway_archive_path": "/pacs/\n"}),
-    ("gateway_wado_root", {"gateway_wado_root": "/pacs/wado\n"}),
-    ("gateway_archive_address", {"gateway_archive_address": "127.0.0.1:8042\n"}),
-    ("gateway_max_upload", {"gateway_max_upload": "8g\n"}),
-    ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example\n"]}),
-    ("gateway_users", {"gateway_users": [{"name": "a\n", "password": "x"}]}),
-    ("gateway_max_upload", {"gateway_max_upload": "8 GB"}),
-    ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example; script-src *"]}),
-    ("gateway_frame_ancestors", {"gateway_frame_ancestors": ["https://x.example/path"]}),
-    ("gateway_workers", {"gateway_workers": 0}),
-    ("gateway_archive_connections", {"gateway_archive_connections": -1}),
-    ("gateway_audit_log_days", {"gateway_audit_log_days": 0}),
-    ("gateway_users", {"gateway_users": [{"name": "a:b", "password": "x"}]}),
-    ("gateway_users", {"gateway_users": [{"name": "a", "password": "x"}, {"name": "a", "password": "y"}]}),
-    ("gateway_users", {"gateway_users": [{"name": "a", "password": ""}]}),
-    ("gateway_users", {"gateway_users": [{"name": "a", "password": "hidden\nhidden"}]}),
-    ("gateway_users", {"gateway_users": [{"name": "a", "password": "hidden" * 12 + "x"}]}),
-    ("gateway_users", {"gateway_users": [{"name": "a", "password": "é" * 37}]}),
-    ("gateway_archive_user", {"gateway_archive_user": "a:b"}),
-    ("gateway_archive_password", {"gateway_archive_password": "hidden\nhidden"}),
+    ("reverse_proxy_enabled", {"ansible_facts": {"distribution_release": "focal"}}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": []}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["https://pacs.example.org"]}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["pacs.example.org:443"]}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["300.1.1.1"]}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["pacs.example.org;", "x y"]}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["pacs.example.org", "PACS.example.org"]}),
+    ("reverse_proxy_https_port", {"reverse_proxy_https_port": 70000}),
+    ("reverse_proxy_http_port", {"reverse_proxy_http_port": 443}),
+    ("reverse_proxy_dicom_port", {"reverse_proxy_dicom_port": 443, "reverse_proxy_dicom_networks": ["10.0.0.1"]}),
+    (
+        "reverse_proxy_archive_dicom_address",
+        {"reverse_proxy_dicom_port": 14242, "reverse_proxy_dicom_networks": ["10.0.0.1"]},
+    ),
+    ("reverse_proxy_https_port", {"__reverse_proxy_probe": {"stdout_lines": ["ipv6", "port 443 apache2"]}}),
+    ("reverse_proxy_replace_sites", {"__reverse_proxy_probe": {"stdout_lines": ["ipv6", "conf", "site intranet"]}}),
+    ("reverse_proxy_ipv6_enabled", {"__reverse_proxy_probe": {"stdout_lines": []}}),
+    ("reverse_proxy_tls_key", {"reverse_proxy_tls_key": "key.pem"}),
+    ("reverse_proxy_viewer_root", {"reverse_proxy_viewer_root": "/"}),
+    ("reverse_proxy_log_directory", {"reverse_proxy_log_directory": "/var/log/../x"}),
+    ("reverse_proxy_acme_directory", {"reverse_proxy_acme_directory": "/x;y"}),
+    ("reverse_proxy_archive_path", {"reverse_proxy_archive_path": "/"}),
+    ("reverse_proxy_dicomweb_root", {"reverse_proxy_dicomweb_root": "/pacs/dicom-web/"}),
+    ("reverse_proxy_wado_root", {"reverse_proxy_wado_root": "/pacs/dicom-web"}),
+    ("reverse_proxy_archive_address", {"reverse_proxy_archive_address": "127.0.0.1"}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["10.0.0.0/33"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["hospital"]}),
+    ("reverse_proxy_dicom_open_to_world", {"reverse_proxy_dicom_networks": ["0.0.0.0/0"]}),
+    ("reverse_proxy_dicom_open_to_world", {"reverse_proxy_dicom_networks": ["::/0"]}),
+    ("reverse_proxy_dicom_open_to_world", {"reverse_proxy_dicom_networks": ["0.0.0.0/1", "128.0.0.0/1"]}),
+    ("pacs_dicom_networks", {"reverse_proxy_dicom_networks": ["2000::/3"]}),
+    ("pacs_dicom_tls_networks", {"reverse_proxy_dicom_tls_networks": ["0.0.0.0/0"]}),
+    ("reverse_proxy_dicom_tls_networks", {"reverse_proxy_dicom_tls_networks": ["2000::/15"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["10.0.0.0/8\n"]}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["pacs.example.org\n"]}),
+    ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["192.0.2.7\n"]}),
+    ("reverse_proxy_tls_key", {"reverse_proxy_tls_key": "/x/key.pem\n"}),
+    ("reverse_proxy_archive_path", {"reverse_proxy_archive_path": "/pacs/\n"}),
+    ("reverse_proxy_wado_root", {"reverse_proxy_wado_root": "/pacs/wado\n"}),
+    ("reverse_proxy_archive_address", {"reverse_proxy_archive_address": "127.0.0.1:8042\n"}),
+    ("reverse_proxy_max_upload", {"reverse_proxy_max_upload": "8g\n"}),
+    ("reverse_proxy_frame_ancestors", {"reverse_proxy_frame_ancestors": ["https://x.example\n"]}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a\n", "password": "x"}]}),
+    ("reverse_proxy_max_upload", {"reverse_proxy_max_upload": "8 GB"}),
+    ("reverse_proxy_frame_ancestors", {"reverse_proxy_frame_ancestors": ["https://x.example; script-src *"]}),
+    ("reverse_proxy_frame_ancestors", {"reverse_proxy_frame_ancestors": ["https://x.example/path"]}),
+    ("reverse_proxy_workers", {"reverse_proxy_workers": 0}),
+    ("reverse_proxy_archive_connections", {"reverse_proxy_archive_connections": -1}),
+    ("reverse_proxy_audit_log_days", {"reverse_proxy_audit_log_days": 0}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a:b", "password": "x"}]}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": "x"}, {"name": "a", "password": "y"}]}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": ""}]}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": "hidden\nhidden"}]}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": "hidden" * 12 + "x"}]}),
+    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": "é" * 37}]}),
+    ("reverse_proxy_archive_user", {"reverse_proxy_archive_user": "a:b"}),
+    ("reverse_proxy_archive_password", {"reverse_proxy_archive_password": "hidden\nhidden"}),
 ]
 
 
@@ -455,7 +471,12 @@ def test_bad_values_are_refused(variable, answers):
 
 
 def test_findings_come_together():
-    assert len(findings({"gateway_workers": 0, "gateway_max_upload": "lots", "gateway_server_names": []})) == 3
+    assert (
+        len(
+            findings({"reverse_proxy_workers": 0, "reverse_proxy_max_upload": "lots", "reverse_proxy_server_names": []})
+        )
+        == 3
+    )
 
 
 def hash_logins(tmp_path: pathlib.Path, logins: str) -> str:
