@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.common.validation import check_type_bool, check_type_int
-from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import WIRING, load, roles
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import WIRING, load, role_variables, roles
 from jinja2.utils import missing
 
 KINDS = {
@@ -135,7 +135,8 @@ def handed_on() -> Mapping[str, frozenset[str]]:
     """The variables that the wiring and the roles make, each with the names of which it is made, however far off."""
     values = dict(load(WIRING))
     for role in roles():
-        values |= load(f"roles/{role}/vars/main.yml")
+        for path in role_variables(role):
+            values |= load(f"roles/{role}/{path}")
     direct = {name: set(re.findall(r"\w+", str(value))) for name, value in values.items()}
     made = dict(direct)
     while True:

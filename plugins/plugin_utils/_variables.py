@@ -39,13 +39,18 @@ def roles() -> tuple[str, ...]:
     return tuple(sorted(os.path.basename(path) for path in glob.glob(os.path.join(COLLECTION, "roles", "*"))))
 
 
+def role_variables(role: str) -> list[str]:
+    """The files of a role's internal variables, from the role's directory."""
+    return sorted(f"vars/main/{name}" for name in os.listdir(os.path.join(COLLECTION, "roles", role, "vars", "main")))
+
+
 @functools.lru_cache(maxsize=1)
 def known_variables() -> frozenset[str]:
     """What the roles document in their defaults or yield, and the answers (pacs_…) that the playbooks read."""
     names: set[str] = set()
     for role in roles():
-        for part in ("defaults", "vars"):
-            names.update(re.findall(r"(?m)^#? ?([a-z][a-z0-9_]*):", read(f"roles/{role}/{part}/main.yml")))
+        for part in ["defaults/main.yml", *role_variables(role)]:
+            names.update(re.findall(r"(?m)^#? ?([a-z][a-z0-9_]*):", read(f"roles/{role}/{part}")))
     for path in glob.glob(os.path.join(COLLECTION, "playbooks", "**", "*.yml"), recursive=True):
         names.update(re.findall(r"\bpacs_[a-z0-9_]+", read(os.path.relpath(path, COLLECTION))))
     return frozenset(names)
@@ -61,7 +66,7 @@ def near(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 def environment(name: str) -> str:
     """What is to be done about a variable that is called like one of the environment of an image's start script."""
-    reserved = load("roles/orthanc/vars/main.yml")["__orthanc_reserved"]
+    reserved = load("roles/orthanc/vars/main/assertions.yml")["__orthanc_reserved"]
     place = f"orthanc_configuration.{name}"
     for said in option_findings({name: True}, "orthancteam", ["OrthancDicomWeb"], reserved=reserved):
         if said.startswith(place) and "environment variable" in said:

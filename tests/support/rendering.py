@@ -40,8 +40,8 @@ def load_variables(directory: pathlib.Path) -> dict[str, Any]:
     """A role's defaults with its internal variables over them, as Ansible reads them; not to be changed."""
     loader = DataLoader()
     variables: dict[str, Any] = {}
-    for part in ("defaults", "vars"):
-        variables |= loader.load_from_file(str(directory / part / "main.yml"), trusted_as_template=True) or {}
+    for path in [directory / "defaults/main.yml", *sorted(directory.glob("vars/main/*.yml"))]:
+        variables |= loader.load_from_file(str(path), trusted_as_template=True) or {}
     return variables
 
 

@@ -441,7 +441,7 @@ def task(file: str, name: str) -> dict[str, Any]:
 
 WRITERS = [
     ("configure.yml", "configure | Write the configuration", "configuration"),
-    ("move.yml", "move | Write the configuration for an archive on the empty database", "moving"),
+    ("migrate.yml", "migrate | Write the configuration for an archive on the empty database", "migrating"),
 ]
 
 
@@ -452,7 +452,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     data = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": __file__}
     answers = CLIENT | {"orthanc_database": data, "orthanc_object_storage": {"bucket": "b", "region": "r"}}
     variables = {key: trust_as_template(value) for key, value in writer.get("vars", {}).items()}
-    expression = writer["lightbox.pacs.files"]["files"].removeprefix("{{ ").removesuffix(" }}")
+    expression = writer["lightbox.pacs.file_set"]["files"].removeprefix("{{ ").removesuffix(" }}")
     files = {
         one["path"].removeprefix(f"/opt/lightbox/orthanc/{directory}/"): one
         for one in ROLE.value(expression, **answers, **variables)
@@ -568,4 +568,6 @@ def test_only_a_database_without_tables_has_no_revision(stderr, refused):
         "__orthanc_database_has": {"rc": 1, "stderr": stderr, "stdout": ""},
         "__orthanc_image_writes": {"stdout": '{"orthanc": "1.12.7", "plugin": "5.0", "revision": "6"}'},
     }
-    assert any("does not tell its revision" in say for say in ROLE.value("__orthanc_guard", **answers)) is refused
+    assert (
+        any("does not tell its revision" in say for say in ROLE.value("__orthanc_schema_errors", **answers)) is refused
+    )

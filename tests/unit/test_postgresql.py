@@ -158,7 +158,7 @@ EXTERNAL = {"postgresql_provider": "external", "postgresql_host": "a.example.org
     ],
 )
 def test_what_works_and_needs_a_hand_is_told(role, shown, answer, words):
-    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_proved": {"rc": 0, "stdout_lines": answer}}
+    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_queried": {"rc": 0, "stdout_lines": answer}}
     found = role.value("__postgresql_warnings", **EXTERNAL, **registered)
     assert len(found) == len(words), found
     assert all(word in line for word, line in zip(words, found, strict=True)), found
@@ -527,7 +527,7 @@ def guard(archive: Role, ca: pathlib.Path, has: str, plugin: str, **answers: Any
     said = {"orthanc": "1.13.0", "plugin": plugin, "sqlite": []}
     new = {"stdout": "", "rc": 1, "stderr": 'ERROR: relation "globalproperties" does not exist'}
     return archive.value(
-        "__orthanc_guard",
+        "__orthanc_schema_errors",
         __orthanc_image_writes={"stdout": json.dumps(said)},
         __orthanc_database_has={"stdout": has + "\n", "rc": 0, "stderr": ""} if has else new,
         **database(ca),
@@ -563,7 +563,7 @@ def test_a_step_is_taken_when_the_exact_image_is_confirmed(archive, ca):
 )
 def test_the_guard_compares_columns_of_sqlite(archive, has, writes, says):
     found = archive.value(
-        "__orthanc_guard",
+        "__orthanc_schema_errors",
         __orthanc_image_writes={"stdout": json.dumps({"orthanc": "1.13.0", "plugin": "10.3", "sqlite": writes})},
         __orthanc_index_has={"stdout": json.dumps({"sqlite": has})},
         __orthanc_database_has={"skipped": True},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import yaml
 
 from tests.support.project import OUTPUTS, PROJECT, ROLES, role_file, tasks_in
 
@@ -33,7 +34,8 @@ def test_arguments_and_defaults_are_the_same(role):
 def test_public_names_start_with_the_role(role):
     options = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     assert [name for name in options if not name.startswith(f"{role}_")] == []
-    internal = role_file(role, "vars/main.yml")
+    files = (PROJECT / "roles" / role).glob("vars/main/*.yml")
+    internal = [name for file in files for name in yaml.safe_load(file.read_text())]
     outputs = OUTPUTS.get(role, set())
     assert [name for name in internal if not name.startswith(f"__{role}_") and name not in outputs] == []
 
@@ -45,7 +47,7 @@ def test_no_role_reads_another_roles_variable(role):
     own = role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     files = [
         file
-        for part in ("tasks", "handlers", "vars", "templates", "defaults")
+        for part in ("tasks", "handlers", "vars/main", "templates", "defaults")
         for file in (PROJECT / "roles" / role / part).glob("*")
         if file.is_file()
     ]

@@ -45,7 +45,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association i
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import basic as basic_login
 from ansible_collections.lightbox.pacs.plugins.modules import pacs_verify
-from ansible_collections.lightbox.pacs.plugins.test import reachable
+from ansible_collections.lightbox.pacs.plugins.test import tcp_port_open
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -858,10 +858,10 @@ def test_what_the_controller_found_is_judged(lab: Lab) -> None:
 def test_the_controller_tells_open_ports_from_closed_ones() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert reachable.reachable(port, "127.0.0.1")
-    assert not reachable.reachable(port, "127.0.0.1")
-    assert not reachable.reachable(port, "no such name..")
-    assert reachable.TestModule().tests() == {"reachable": reachable.reachable}
+        assert tcp_port_open.tcp_port_open(port, "127.0.0.1")
+    assert not tcp_port_open.tcp_port_open(port, "127.0.0.1")
+    assert not tcp_port_open.tcp_port_open(port, "no such name..")
+    assert tcp_port_open.TestModule().tests() == {"tcp_port_open": tcp_port_open.tcp_port_open}
 
 
 # --- what is deleted

@@ -53,8 +53,8 @@ def test_another_address_keeps_the_images_and_leaves_no_network(host, study):
     # What runs that were cut off leave, too.
     on_server(
         host,
-        "docker create --name lightbox-orthanc-moving $(docker inspect --format '{{.Image}}' lightbox-orthanc) "
-        "&& install -d /opt/lightbox/orthanc/moving && touch /var/tmp/lightbox-orthanc-image",
+        "docker create --name lightbox-orthanc-migrating $(docker inspect --format '{{.Image}}' lightbox-orthanc) "
+        "&& install -d /opt/lightbox/orthanc/migrating && touch /var/tmp/lightbox-orthanc-image",
     )
     run = play(orthanc_container_address=OTHER)
     assert run.returncode == 0, run.stdout[-3000:]
@@ -67,9 +67,10 @@ def test_another_address_keeps_the_images_and_leaves_no_network(host, study):
     assert find(web, study) == known
     for one in known.values():
         assert web.post(f"{ARCHIVE}/instances/{one}/attachments/dicom/verify-md5", timeout=30).status_code == 200
-    assert on_server(host, "docker ps -a --filter name=lightbox-orthanc-moving --quiet") == ""
+    assert on_server(host, "docker ps -a --filter name=lightbox-orthanc-migrating --quiet") == ""
     assert (
-        on_server(host, "ls -d /opt/lightbox/orthanc/moving /var/tmp/lightbox-orthanc-image 2>/dev/null || true") == ""
+        on_server(host, "ls -d /opt/lightbox/orthanc/migrating /var/tmp/lightbox-orthanc-image 2>/dev/null || true")
+        == ""
     )
 
 

@@ -67,7 +67,7 @@ def wait_for_copy(host, run: KillablePlaybook, event: str) -> None:
 def test_a_kill_before_and_in_the_copy_leaves_nothing_in_the_database(host, before, tmp_path):
     """test_migration_kills.py kills at more points."""
     with killable_playbook(tmp_path / "before.log", *MIGRATE) as run:
-        run.wait_for("move | Stop the archive beside]")
+        run.wait_for("migrate | Stop the archive beside]")
     assert indexes(host) == ["index"]
     # The copy waits before it begins, and once more when it has filled the other tables.
     hold(host, f"SELECT pg_advisory_xact_lock({0x6C62_7063})")

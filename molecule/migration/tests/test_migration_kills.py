@@ -25,7 +25,7 @@ testinfra_hosts = [address("migration")]
 # What the server was told by then it does, perhaps the next task, too: the last of these is two tasks before the copy.
 KILLS_BEFORE_THE_COPY = [
     ("Write the configuration for an archive on the empty database", 0.8),
-    ("move | Stop the archive beside]", 0.0),
+    ("migrate | Stop the archive beside]", 0.0),
 ]
 KILLS_AFTER_THE_COPY = [
     ("Put the old index aside", 0.0),
@@ -57,8 +57,8 @@ def test_the_archive_on_its_old_index_may_take_images_in_between(host, before):
     run = play("-e", "postgresql_provider=none")
     assert run.returncode == 0, run.stdout[-3000:]
     # What the runs that were killed left is gone: the archive beside, and its configuration with the passwords.
-    assert on_server(host, "docker ps --all --quiet --filter name=lightbox-orthanc-moving") == ""
-    assert on_server(host, "ls -d /opt/lightbox/orthanc/moving 2>/dev/null || true") == ""
+    assert on_server(host, "docker ps --all --quiet --filter name=lightbox-orthanc-migrating") == ""
+    assert on_server(host, "ls -d /opt/lightbox/orthanc/migrating 2>/dev/null || true") == ""
     web = session()
     wait_until_ready(web)
     assert upload(web, instance(new_uid(), new_uid(), 1)[1])["Status"] == "Success"

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: files
+module: file_set
 short_description: Put several small files and directories on a server in one call
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
@@ -65,7 +65,7 @@ seealso:
 
 EXAMPLES = r"""
 - name: Write the configuration of a program
-  lightbox.pacs.files:
+  lightbox.pacs.file_set:
     files:
       - path: /etc/example
         state: directory

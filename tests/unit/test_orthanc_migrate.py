@@ -356,9 +356,9 @@ def test_an_image_that_does_not_start_is_said(schema, monkeypatch):
 
 def put_aside(storage: Path, refused: str = "") -> subprocess.CompletedProcess[str]:
     """The script of the task, with a command that fails."""
-    tasks = yaml.safe_load((PROJECT / "roles/orthanc/tasks/move.yml").read_text())
-    block = next(task for task in tasks if task["name"] == "move | Bring the index over")["block"]
-    task = next(task for task in block if task["name"] == "move | Put the old index aside")
+    tasks = yaml.safe_load((PROJECT / "roles/orthanc/tasks/migrate.yml").read_text())
+    block = next(task for task in tasks if task["name"] == "migrate | Bring the index over")["block"]
+    task = next(task for task in block if task["name"] == "migrate | Put the old index aside")
     script = task["ansible.builtin.command"]["argv"][2]
     before = f"{refused}() {{ return 1; }}\n" if refused else ""
     return subprocess.run(["sh", "-euc", before + script, "move", str(storage), "note"], check=False, text=True)
@@ -395,9 +395,9 @@ def test_a_network_of_a_stopped_container_stays(tmp_path):
     docker.chmod(0o755)
     left = tmp_path / "left"
     left.mkdir()
-    script = (PROJECT / "roles/orthanc/files/tidy.sh").read_text()
+    script = (PROJECT / "roles/orthanc/files/cleanup.sh").read_text()
     run = subprocess.run(
-        ["sh", "-c", script, "tidy", "moving", str(left), str(tmp_path / "none"), "now"],
+        ["sh", "-c", script, "cleanup", "migrating", str(left), str(tmp_path / "none"), "now"],
         env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
         check=True,
         capture_output=True,
@@ -410,10 +410,12 @@ def test_a_network_of_a_stopped_container_stays(tmp_path):
 def test_the_guard_stands_before_a_new_image_meets_the_database():
     (block,) = [
         task["block"]
-        for task in yaml.safe_load((PROJECT / "roles/orthanc/tasks/move.yml").read_text())
+        for task in yaml.safe_load((PROJECT / "roles/orthanc/tasks/migrate.yml").read_text())
         if "block" in task
     ]
-    guard = [number for number, task in enumerate(block) if task.get("ansible.builtin.include_tasks") == "guard.yml"]
+    guard = [
+        number for number, task in enumerate(block) if task.get("ansible.builtin.include_tasks") == "check_schema.yml"
+    ]
     starts = [number for number, task in enumerate(block) if task.get("community.docker.docker_container")]
     assert len(guard) == 1
     assert guard[0] < starts[0]

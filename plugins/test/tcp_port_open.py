@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: reachable
+name: tcp_port_open
 short_description: Whether the controller reaches a TCP port
 version_added: 0.1.0
 author:
@@ -32,7 +32,7 @@ options:
 EXAMPLES = r"""
 - name: Refuse ports that are open to the controller
   ansible.builtin.assert:
-    that: ports | select('lightbox.pacs.reachable', ansible_host) | length == 0
+    that: ports | select('lightbox.pacs.tcp_port_open', ansible_host) | length == 0
 """
 
 RETURN = r"""
@@ -44,7 +44,7 @@ _value:
 import socket
 
 
-def reachable(port: int, address: str, timeout: float = 2.0) -> bool:
+def tcp_port_open(port: int, address: str, timeout: float = 2.0) -> bool:
     try:
         with socket.create_connection((address, int(port)), timeout):
             return True
@@ -58,4 +58,4 @@ class TestModule:
     __test__ = False  # for pytest
 
     def tests(self) -> dict[str, object]:
-        return {"reachable": reachable}
+        return {"tcp_port_open": tcp_port_open}

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: misspelt_variables
+name: unknown_variables
 short_description: Names of variables that nothing reads
 version_added: 0.1.0
 author:
@@ -42,7 +42,7 @@ EXAMPLES = r"""
     that: findings == []
     fail_msg: "{{ findings }}"
   vars:
-    findings: "{{ hostvars[inventory_hostname] | list | lightbox.pacs.misspelt_variables }}"
+    findings: "{{ hostvars[inventory_hostname] | list | lightbox.pacs.unknown_variables }}"
 """
 
 RETURN = r"""
@@ -57,7 +57,7 @@ from collections.abc import Iterable
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import unknown_names, unread_variables
 
 
-def misspelt_variables(
+def unknown_variables(
     names: Iterable[str], known: Iterable[str] | None = None, place: str = "", hint: str = ""
 ) -> list[str]:
     return unread_variables(names) if known is None else unknown_names(names, list(known), place, hint)
@@ -67,4 +67,4 @@ class FilterModule:
     """The filter of this file."""
 
     def filters(self) -> dict[str, object]:
-        return {"misspelt_variables": misspelt_variables}
+        return {"unknown_variables": unknown_variables}

@@ -27,7 +27,7 @@ def run(*files: dict, check: bool = False) -> dict:
         "_ansible_remote_tmp": "/tmp",  # noqa: S108 - what the module is told where it would run
     }
     done = subprocess.run(
-        [sys.executable, "-c", RUNNER, str(PROJECT / "plugins/modules/files.py")],
+        [sys.executable, "-c", RUNNER, str(PROJECT / "plugins/modules/file_set.py")],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
         capture_output=True,
         text=True,

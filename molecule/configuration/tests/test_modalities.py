@@ -275,14 +275,14 @@ def test_check_mode_tells_the_difference_and_changes_nothing(story):
     before, after = story.states["moved"], story.states["checked"]
     assert set(after.modalities) == set(before.modalities) | {HAND}
     assert after.started == before.started
-    assert "network | Tell the archive its modalities" in changed(story.outputs["checked"])
+    assert "modalities | Tell the archive its modalities" in changed(story.outputs["checked"])
     assert "LATE" in story.outputs["checked"]
 
 
 def test_a_change_needs_no_restart(story):
     assert story.states["changed"].started == story.states["moved"].started
     assert story.facts["late calls"]
-    assert changed(story.outputs["changed"]) == ["network | Tell the archive its modalities"]
+    assert changed(story.outputs["changed"]) == ["modalities | Tell the archive its modalities"]
     late = story.states["changed"].modalities["late"]
     assert (late["AllowEcho"], late["AllowStore"], late["AllowFind"], late["AllowFindWorklist"]) == (
         True,
@@ -347,8 +347,8 @@ def test_a_password_is_changed_although_the_archive_shows_none(story):
     assert story.states["password"].started == story.states["calling"].started
     assert sorted(changed(story.outputs["password"])) == [
         "configure | Write the configuration",
-        "network | Tell the archive its peers",
-        "network | Tell the archive which transfer syntaxes to take",
+        "modalities | Tell the archive its peers",
+        "modalities | Tell the archive which transfer syntaxes to take",
     ]
 
 
