@@ -46,7 +46,7 @@ def role_variables(role: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1)
 def known_variables() -> frozenset[str]:
-    """What the roles document in their defaults or yield, and the answers (pacs_…) that the playbooks read."""
+    """Return what the roles document in their defaults or yield, and the variables (pacs_…) that the playbooks read."""
     names: set[str] = set()
     for role in roles():
         for part in ["defaults/main.yml", *role_variables(role)]:
@@ -56,49 +56,51 @@ def known_variables() -> frozenset[str]:
     return frozenset(names)
 
 
-def near(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """What a name may have meant; empty where nothing is near."""
+def suggest_name(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return what a name may have meant; empty where nothing is close."""
     names = sorted(known)
     rest = name[len(prefix) :]
     same = [one for one in names if prefix and rest and one.endswith("_" + rest)]
     return next(iter(same or difflib.get_close_matches(name, names, n=1, cutoff=0.75)), "")
 
 
-def environment(name: str) -> str:
-    """What is to be done about a variable that is called like one of the environment of an image's start script."""
-    reserved = load("roles/orthanc/vars/main/assertions.yml")["__orthanc_reserved"]
+def describe_environment_name(name: str) -> str:
+    """Say what to do about a variable named like an environment variable of an image's start script."""
+    reserved = load("roles/orthanc/vars/main/reserved.yml")["__orthanc_reserved"]
     place = f"orthanc_configuration.{name}"
-    for said in option_findings({name: True}, "orthancteam", ["OrthancDicomWeb"], reserved=reserved):
-        if said.startswith(place) and "environment variable" in said:
-            return said.replace(place, name, 1)
-    return f"{name} is the name of an environment variable, and nothing reads it. Say it in orthanc_configuration."
+    for error in option_findings({name: True}, "orthancteam", ["OrthancDicomWeb"], reserved=reserved):
+        if error.startswith(place) and "environment variable" in error:
+            return error.replace(place, name, 1)
+    return f"{name} is the name of an environment variable, and nothing reads it. Set it in orthanc_configuration."
 
 
 def unknown_names(names: Iterable[str], known: Sequence[str], place: str, hint: str) -> list[str]:
-    found = []
+    """Return errors for keys of a variable (place) that are not among the known ones."""
+    errors = []
     for name in sorted(set(names).difference(known)):
-        meant = near(name, known)
-        way = f"Did you mean {meant}? Set that, or take {name} out" if meant else "Take it out"
-        found.append(f"{place}.{name} is not known. {way}{f'; {hint}' if hint else ''}.")
-    return found
+        meant = suggest_name(name, known)
+        way = f"Did you mean {meant}? Set that, or remove {name}" if meant else "Remove it"
+        errors.append(f"{place}.{name} is not a known name. {way}{f'; {hint}' if hint else ''}.")
+    return errors
 
 
-def unread_variables(names: Iterable[str]) -> list[str]:
+def unknown_variables(names: Iterable[str]) -> list[str]:
+    """Return errors for variables that begin like the collection's and are none of them."""
     known = known_variables()
     prefixes = tuple(f"{role}_" for role in [*roles(), "pacs"])
-    findings = []
+    errors = []
     for name in sorted(map(str, names)):
         if name.startswith("ORTHANC__"):
-            findings.append(environment(name))
+            errors.append(describe_environment_name(name))
         elif name.startswith(prefixes) and name not in known:
             prefix = next(prefix for prefix in prefixes if name.startswith(prefix))
-            meant = near(name, known, prefix)
-            findings.append(
+            meant = suggest_name(name, known, prefix)
+            errors.append(
                 f"{name} is set, but nothing reads it."
                 + (
-                    f" Did you mean {meant}? Set that, or take {name} out."
+                    f" Did you mean {meant}? Set that, or remove {name}."
                     if meant
-                    else f" Take it out; if it is yours, call it otherwise: names with {prefix} are this collection's."
+                    else f" Remove it; if it is yours, rename it: names with {prefix} belong to this collection."
                 )
             )
-    return findings
+    return errors

@@ -9,6 +9,7 @@ from typing import Any
 from ansible._internal._templating._jinja_bits import AnsibleEnvironment, _TemplateCompileContext
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._validation import validate
 
 from tests.support.project import PROJECT
 
@@ -70,5 +71,7 @@ class Role:
         text = (self.path / "templates" / f"{template}.j2").read_text()
         return self.templar(**answers).template(trust_as_template(text), escape_backslashes=False)
 
-    def findings(self, **answers: Any) -> list[str]:
-        return self.value(f"__{self.name}_findings", **answers)
+    def errors(self, **answers: Any) -> list[str]:
+        """What the role's preflight reports: errors in types, or else assertions that do not hold."""
+        templar = self.templar(**answers)
+        return validate(templar, templar.available_variables, [self.name])

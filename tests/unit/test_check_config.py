@@ -68,6 +68,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "orthanc_aet": "MUCH_TOO_LONG_A_TITLE",
         "reverse_proxy_workers": 0,
         "reverse_proxy_frame_ancestors": None,
+        "certificates_days": 0,
         "pacs_web_password": ["Hush7Hush7Hush7"],
         "postgresql_provider": "locl",
     },
@@ -171,11 +172,11 @@ def test_wrong_types_are_told_beside_the_findings_of_other_roles(run):
     for finding in (
         "orthanc_memory_mb is 'much'. Set orthanc_memory_mb to a whole number",
         "pacs_modalities, entry 2 (ct2) has no aet, which is required. Set aet: AE title with which it calls",
-        "pacs_modalities, entry 2 (ct2): manufacturr is not known. Did you mean manufacturer?",
+        "pacs_modalities, entry 2 (ct2): manufacturr is not an option. Did you mean manufacturer?",
         "pacs_modalities, entry 3 has no name, which is required. Set name:",
         "pacs_modalities, entry 3: port is 'high'. Set port to a whole number",
-        "pacs_modalities, entry 3: allow, entry 1, is 'stor'. Set it to one of echo, store, find,",
-        "pacs_modalities, entry 4, is text. Set it to a dictionary of names and values.",
+        "pacs_modalities, entry 3: allow, entry 1 is 'stor'. Did you mean store? Set it to one of echo, store, find,",
+        "pacs_modalities, entry 4 is 'ct4', which is text. Set it to a dictionary of names and values.",
         "Set each to a port of its own",
     ):
         assert finding in said["types"]
@@ -193,12 +194,11 @@ def test_a_value_of_any_type_breaks_no_list(run):
         "reverse_proxy_frame_ancestors is empty (null). Set reverse_proxy_frame_ancestors to a list",
         "pacs_web_password is a list. Set pacs_web_password to text.",
         "postgresql_provider is 'locl'. Did you mean local? Set postgresql_provider to one of none, local",
-        # What else these roles have to say.
-        "orthanc_aet is 'MUCH_TOO_LONG_A_TITLE'",
-        "reverse_proxy_workers is 0",
+        # The assertions of a role whose types are right.
+        "certificates_days is 0. Set it to 1 to 825",
     ):
         assert finding in said["shapes"]
-    for noise in ("orthanc_modalities", "reverse_proxy_dicom_networks", "cannot be judged", "Error"):
+    for noise in ("orthanc_modalities", "reverse_proxy_dicom_networks", "cannot be evaluated", "Error", "workers"):
         assert noise not in said["shapes"]
     assert "pacs_modalities is empty (null)" in said["nothing"]
     assert "Set each to a port of its own" in said["nothing"]
@@ -206,8 +206,8 @@ def test_a_value_of_any_type_breaks_no_list(run):
 
 def test_a_template_that_cannot_be_worked_out_is_told_with_its_variable(run):
     _done, said, _files = run
-    assert "orthanc_aet is set to a template that cannot be worked out: 'nobody_knows' is undefined" in said["template"]
-    assert "pacs_web_password is set to a template that cannot be worked out. Set" in said["template"]
+    assert "orthanc_aet is a template that cannot be evaluated: 'nobody_knows' is undefined" in said["template"]
+    assert "pacs_web_password is a template that cannot be evaluated. Set" in said["template"]
     assert "nobody_knows_either" not in said["template"]
     assert "Set each to a port of its own" in said["template"]
 
@@ -229,10 +229,10 @@ def test_what_nothing_reads_is_told_and_what_is_the_users_is_not(run):
 def test_who_may_call_is_told_in_the_words_of_the_inventory(run):
     _done, said, _files = run
     for finding in (
-        "pacs_dicom_networks or pacs_dicom_tls_networks has 300.1.1.1/8, which is no network",
-        "pacs_modalities: the host of ct1 is no address",
-        "pacs_modalities has more than one entry with the name ct2",
-        "pacs_modalities has an entry with the name verify",
+        'pacs_dicom_networks or pacs_dicom_tls_networks contains "300.1.1.1/8", which is not a valid network',
+        "pacs_modalities: the host of ct1 is '192.0.2.999', which is neither an IP address nor a DNS name",
+        "pacs_modalities contains the name ct2, verify more than once",
+        "verify is the name of the checks after every run",
     ):
         assert finding in said["network"]
     assert "reverse_proxy_dicom_networks" not in said["network"]
@@ -243,7 +243,7 @@ def test_what_is_said_twice_or_for_nothing_is_told(run):
     assert "pacs_modalities and orthanc_modalities are both set" in said["twice"]
     assert "orthanc_database and postgresql_provider (local) are both set" in said["twice"]
     assert "postgresql_host is set, but postgresql_provider is none" in said["unused"]
-    assert "orthanc_database.ca is '/nowhere.pem', and there is no such file" in said["given"]
+    assert "orthanc_database.ca is '/nowhere.pem', which is not a file on the controller" in said["given"]
 
 
 def test_no_finding_shows_a_secret(run):

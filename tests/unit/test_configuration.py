@@ -24,7 +24,7 @@ PLUGINS = ["OrthancDicomWeb", "OrthancGdcm"]
 
 def found(configuration: dict[Any, Any], flavor: str = "debian", **answers: Any) -> list[str]:
     """What the role says about a configuration."""
-    return ROLE.findings(orthanc_configuration=configuration, orthanc_flavor=flavor, **answers)
+    return ROLE.errors(orthanc_configuration=configuration, orthanc_flavor=flavor, **answers)
 
 
 def said(configuration: dict[Any, Any], flavor: str = "debian", **answers: Any) -> str:

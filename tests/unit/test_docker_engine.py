@@ -32,8 +32,8 @@ GOOD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("answers", GOOD, ids=str)
-def test_good_values_have_no_findings(answers):
-    assert ROLE.findings(**answers) == []
+def test_good_values_have_no_errors(answers):
+    assert ROLE.errors(**answers) == []
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -60,7 +60,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_values_are_refused_with_the_remedy(answers, message):
-    findings = ROLE.findings(**answers)
+    findings = ROLE.errors(**answers)
     assert len(findings) == 1
     assert message in findings[0]
 

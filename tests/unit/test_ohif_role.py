@@ -128,7 +128,7 @@ def test_rendering_twice_gives_the_same():
 
 
 def test_defaults_have_no_findings():
-    assert value("__ohif_findings") == []
+    assert OHIF.errors() == []
 
 
 GOOD: list[dict[str, t.Any]] = [
@@ -144,7 +144,7 @@ GOOD: list[dict[str, t.Any]] = [
 
 @pytest.mark.parametrize("overrides", GOOD, ids=str)
 def test_good_values_have_no_findings(overrides):
-    assert value("__ohif_findings", **overrides) == []
+    assert OHIF.errors(**overrides) == []
 
 
 BAD: list[tuple[str, dict[str, t.Any]]] = [
@@ -196,7 +196,7 @@ BAD: list[tuple[str, dict[str, t.Any]]] = [
 
 @pytest.mark.parametrize(("name", "overrides"), BAD, ids=str)
 def test_bad_values_are_refused_by_name_with_a_remedy(name, overrides):
-    findings = value("__ohif_findings", **overrides)
+    findings = OHIF.errors(**overrides)
     assert len(findings) == 1
     assert name in findings[0]
     assert "Set " in findings[0]
@@ -204,12 +204,12 @@ def test_bad_values_are_refused_by_name_with_a_remedy(name, overrides):
 
 def test_all_findings_are_told_at_once():
     overrides = {"ohif_base_path": "ohif", "ohif_title": "", "ohif_keep_releases": 0, "ohif_version": "latest"}
-    findings = value("__ohif_findings", **overrides)
+    findings = OHIF.errors(**overrides)
     assert {name for name in overrides if any(finding.startswith(name) for finding in findings)} == set(overrides)
 
 
 def test_rsync_missing_on_the_controller_is_a_finding():
-    findings = value("__ohif_findings", __ohif_rsync="")
+    findings = OHIF.errors(__ohif_rsync="")
     assert len(findings) == 1
     assert "rsync" in findings[0]
 

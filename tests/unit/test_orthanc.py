@@ -33,7 +33,7 @@ def configuration(**answers: Any) -> dict[str, Any]:
 
 
 def test_defaults_have_no_findings():
-    assert ROLE.findings() == []
+    assert ROLE.errors() == []
 
 
 ODD: list[dict[str, Any]] = [
@@ -71,7 +71,7 @@ ODD: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("answers", ODD, ids=str)
 def test_odd_but_good_values_have_no_findings(answers):
-    assert ROLE.findings(**answers) == []
+    assert ROLE.errors(**answers) == []
     compose = yaml.safe_load(ROLE.render("compose.yml", **answers))
     assert compose["services"]["orthanc"]["read_only"] is True
     assert configuration(**answers)["RemoteAccessAllowed"] is True
@@ -84,15 +84,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_container_address": "172.30.256.250"}, "Set it to an IPv4 address"),
     (
         {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.0.0/16 tun0 "]}},
-        "its network 172.30.255.248/29 shares addresses with 172.30.0.0/16 (tun0)",
+        "its network 172.30.255.248/29 overlaps 172.30.0.0/16 (tun0)",
     ),
     (
         {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.0/24 eth1 far"]}},
-        "shares addresses with 172.30.255.0/24 (eth1)",
+        "overlaps 172.30.255.0/24 (eth1)",
     ),
     (
         {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.251 eth1"]}},
-        "shares addresses with 172.30.255.251 (eth1), which the server has. Set orthanc_container_address",
+        "overlaps 172.30.255.251 (eth1) of the server. Set it",
     ),
     ({"orthanc_container_address": "archive.example.org"}, "Set it to an IPv4 address"),
     ({"orthanc_http_port": 65536}, "orthanc_http_port is 65536"),
@@ -112,6 +112,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Set orthanc_storage_directory to a larger disk",
     ),
     ({"orthanc_http_address": "localhost"}, "orthanc_http_address is 'localhost'"),
+    ({"orthanc_http_address": "300.1.1.1"}, "orthanc_http_address is '300.1.1.1'"),
+    ({"orthanc_http_address": "[::::]"}, "orthanc_http_address is '[::::]'"),
+    ({"orthanc_http_address": "::1"}, "orthanc_http_address is '::1'"),
+    ({"orthanc_dicom_address": "[192.0.2.1]"}, "orthanc_dicom_address is '[192.0.2.1]'"),
     ({"orthanc_aet": "SEVENTEEN_LETTERS"}, "orthanc_aet is 'SEVENTEEN_LETTERS' (17 characters)"),
     ({"orthanc_aet": ""}, "orthanc_aet is ''"),
     ({"orthanc_aet": "RÖNTGEN"}, "orthanc_aet is 'RÖNTGEN'"),
@@ -136,30 +140,33 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_memory_mb": -1}, "orthanc_memory_mb is -1"),
     ({"orthanc_start_seconds": 0}, "orthanc_start_seconds is 0"),
     ({"orthanc_users": []}, "orthanc_users is empty"),
-    ({"orthanc_users": USERS * 2}, "orthanc_users has a name twice"),
-    ({"orthanc_users": [{"name": "a:b", "password": "x" * 20}]}, "orthanc_users has a name with characters"),
+    ({"orthanc_users": USERS * 2}, "orthanc_users contains a name twice"),
+    ({"orthanc_users": [{"name": "a:b", "password": "x" * 20}]}, "orthanc_users contains a name with characters"),
     ({"orthanc_users": [{"name": "ab", "password": "first line\nsecond line"}]}, "with a line break"),
     ({"orthanc_users": [{"name": "ab", "password": "short"}]}, "shorter than 12 characters"),
-    ({"orthanc_users": [{"name": "ab", "password": "change-this-now"}]}, "known from the archive's documentation"),
-    ({"orthanc_modalities": [CT1, CT1]}, "orthanc_modalities has a name twice"),
-    ({"orthanc_modalities": [{**CT1, "name": "c t"}]}, "orthanc_modalities has a name with other characters"),
-    ({"orthanc_modalities": [{**CT1, "aet": "X" * 17}]}, "the aet of ct1 is no AE title"),
-    ({"orthanc_modalities": [{**CT1, "port": 65535}]}, "orthanc_modalities has a port out of range"),
-    ({"orthanc_modalities": [{**CT1, "host": "ct1:104"}]}, "the host of ct1 is no name and no address"),
-    ({"orthanc_modalities": [{**CT1, "host": ""}]}, "the host of ct1 is no name and no address"),
+    ({"orthanc_users": [{"name": "ab", "password": "change-this-now"}]}, "printed in Orthanc's documentation"),
+    ({"orthanc_modalities": [CT1, CT1]}, "orthanc_modalities contains the name ct1 more than once"),
+    ({"orthanc_modalities": [{**CT1, "name": "c t"}]}, "orthanc_modalities contains a name with characters other than"),
+    ({"orthanc_modalities": [{**CT1, "aet": "X" * 17}]}, "the aet of ct1 is not an AE title"),
+    ({"orthanc_modalities": [{**CT1, "port": 65535}]}, "orthanc_modalities contains a port out of range"),
+    ({"orthanc_modalities": [{**CT1, "host": "ct1:104"}]}, "which is neither an IP address nor a DNS name"),
+    ({"orthanc_modalities": [{**CT1, "host": "300.1.1.1"}]}, "which is neither an IP address nor a DNS name"),
+    ({"orthanc_modalities": [{**CT1, "host": "1..2"}]}, "which is neither an IP address nor a DNS name"),
+    ({"orthanc_modalities": [{**CT1, "host": "::::::"}]}, "which is neither an IP address nor a DNS name"),
+    ({"orthanc_modalities": [{**CT1, "host": ""}]}, "which is neither an IP address nor a DNS name"),
     (
         {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "ct1", "allow": ["echo"]}]},
         "the aet CT1 more than once with different rights",
     ),
     ({"orthanc_modalities": [{**CT1, "tls": True}]}, "orthanc_modalities calls ct1 by TLS"),
     ({"orthanc_client_certificate": __file__}, "Set all three, or none"),
-    ({"orthanc_client_trusted": "/missing/ca.pem"}, "no file on the controller: /missing/ca.pem"),
-    ({"orthanc_peers": [{**PEER, "name": "b c"}]}, "has a name twice, or one with other characters"),
-    ({"orthanc_peers": [PEER, PEER]}, "has a name twice"),
-    ({"orthanc_dicomweb_servers": [PEER, PEER]}, "has a name twice"),
-    ({"orthanc_dicomweb_servers": [{**PEER, "url": "pacs.example.org"}]}, "the url of other is none"),
-    ({"orthanc_peers": [{**PEER, "url": "https://me:secret@pacs.example.org/"}]}, "the url of other is none"),
-    ({"orthanc_peers": [{**PEER, "username": "me"}]}, "has a username without a password"),
+    ({"orthanc_client_trusted": "/missing/ca.pem"}, "not a file on the controller: /missing/ca.pem"),
+    ({"orthanc_peers": [{**PEER, "name": "b c"}]}, "contains a name twice, or one with characters other than"),
+    ({"orthanc_peers": [PEER, PEER]}, "contains a name twice"),
+    ({"orthanc_dicomweb_servers": [PEER, PEER]}, "contains a name twice"),
+    ({"orthanc_dicomweb_servers": [{**PEER, "url": "pacs.example.org"}]}, "the url of other is not valid"),
+    ({"orthanc_peers": [{**PEER, "url": "https://me:secret@pacs.example.org/"}]}, "the url of other is not valid"),
+    ({"orthanc_peers": [{**PEER, "username": "me"}]}, "contains a username without a password"),
     (
         {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "jpeg"]},
         "orthanc_accepted_transfer_syntaxes has jpeg. Set",
@@ -179,19 +186,19 @@ BAD: list[tuple[dict[str, Any], str]] = [
         },
         "no transfer syntax that Orthanc 1.12.7 knows (1.12.11 does)",
     ),
-    ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2.4.*"]}, "the one that every device knows"),
+    ({"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2.4.*"]}, "the one that every device supports"),
     (
         {"orthanc_client_trusted": __file__, "orthanc_configuration": {"HttpsCACertificates": "/x.pem"}},
         "orthanc_client_trusted and orthanc_configuration.HttpsCACertificates are both set",
     ),
     (
         {"orthanc_log_level": "trace"},
-        "orthanc_log_level is trace, which is dangerous: patients' data may stand in the log",
+        "orthanc_log_level is trace, which is dangerous: the log may contain patients' data",
     ),
     ({"orthanc_log_level": "verbose"}, "set orthanc_accepted_options: [orthanc_log_level]"),
     (
         {"orthanc_peers": [{**PEER, "url": "http://other/", "username": "me", "password": "x"}]},
-        "the password or the headers of other would go unencrypted",
+        "the password or the headers of other would be sent unencrypted",
     ),
     (
         {"orthanc_dicomweb_servers": [{**PEER, "url": "http://localhost.example.org/", "http_headers": {"A": "x"}}]},
@@ -201,29 +208,32 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_dicom_idle_seconds": 0}, "orthanc_dicom_idle_seconds is 0"),
     ({"orthanc_configuration": {"DicomWeb": {"Servers": {}}}}, "what says it: orthanc_dicomweb_servers"),
     ({"orthanc_configuration": {"OrthancPeersInDatabase": False}}, "orthanc_configuration.OrthancPeersInDatabase"),
-    ({"orthanc_plugins": ["OrthancGdcm"]}, "orthanc_plugins has no OrthancDicomWeb"),
+    ({"orthanc_plugins": ["OrthancGdcm"]}, "orthanc_plugins lacks OrthancDicomWeb"),
     ({"orthanc_plugins": ["OrthancDicomWeb", "../x"]}, "orthanc_plugins has a name that is no name of a library"),
     ({"orthanc_dicomweb_root": "dicom-web"}, "orthanc_dicomweb_root is 'dicom-web'"),
     ({"orthanc_dicomweb_root": "/dicom-web/"}, "orthanc_dicomweb_root is '/dicom-web/'"),
     ({"orthanc_wado_root": "/dicom-web"}, "two different"),
     ({"orthanc_configuration": {"RegisteredUsers": {}}}, "orthanc_configuration.RegisteredUsers"),
     ({"orthanc_configuration": {"AuthenticationEnabled": False}}, "orthanc_configuration.AuthenticationEnabled"),
-    ({"orthanc_users": [{"name": "ab", "password": "a${HOME}bcdefghijk"}]}, "orthanc_users has a password with '${'"),
+    (
+        {"orthanc_users": [{"name": "ab", "password": "a${HOME}bcdefghijk"}]},
+        "orthanc_users contains a password with '${'",
+    ),
     ({"orthanc_image": "orthancteam/orthanc"}, "orthanc_image is 'orthancteam/orthanc'"),
     ({"orthanc_image": "orthancteam/orthanc:latest"}, "never latest"),
     (
         {"orthanc_image_archive": "/missing", "__orthanc_archive_file": {"stat": {"exists": False}}},
-        "is no file on the controller",
+        "is not a file on the controller",
     ),
 ]
 
 
 @pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_values_are_refused_with_the_variable_and_the_remedy(answers, message):
-    found = ROLE.findings(**answers)
+    found = ROLE.errors(**answers)
     assert len(found) == 1
     assert message in found[0]
-    assert any(word in found[0] for word in ("Set ", "Take it out"))
+    assert any(word in found[0] for word in ("Set ", "Remove it", "Take it out"))
 
 
 DATABASE = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": "/ca.pem"}
@@ -244,26 +254,26 @@ BUCKETS = [
 @pytest.mark.parametrize(("bucket", "endpoint", "good"), BUCKETS, ids=str)
 def test_names_of_buckets(bucket, endpoint, good):
     storage = {"bucket": bucket, "region": "eu-central-1", "endpoint": endpoint}
-    findings = ROLE.findings(orthanc_object_storage=storage, orthanc_database=DATABASE)
+    findings = ROLE.errors(orthanc_object_storage=storage, orthanc_database=DATABASE)
     assert len(findings) == (0 if good else 1)
     assert good or f"orthanc_object_storage.bucket is '{bucket}'" in findings[0]
 
 
 def test_a_bucket_needs_the_index_in_postgresql():
-    findings = ROLE.findings(orthanc_object_storage={"bucket": "images", "region": "eu-central-1"})
+    findings = ROLE.errors(orthanc_object_storage={"bucket": "images", "region": "eu-central-1"})
     assert len(findings) == 1
-    assert "Set orthanc_database (here: the role postgresql's provider)" in findings[0]
+    assert "Set orthanc_database (with the role postgresql: its provider)" in findings[0]
 
 
 def test_no_finding_shows_a_password():
     for password in ("shorty7", "line\nbreak in it", "changeme"):
-        found = ROLE.findings(orthanc_users=[{"name": "ab", "password": password}])
+        found = ROLE.errors(orthanc_users=[{"name": "ab", "password": password}])
         assert found
         assert not any(password in finding for finding in found)
 
 
 def test_all_findings_come_at_once():
-    assert len(ROLE.findings(orthanc_aet="", orthanc_memory_mb=1, orthanc_uid=0)) == 3
+    assert len(ROLE.errors(orthanc_aet="", orthanc_memory_mb=1, orthanc_uid=0)) == 3
 
 
 @pytest.mark.parametrize("flavor", ["debian", "orthancteam"])
@@ -426,11 +436,11 @@ def test_numbers_may_come_as_text():
     options = role_file("orthanc", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     numbers = {name: str(option["default"]) for name, option in options.items() if option["type"] == "int"}
     assert "orthanc_http_port" in numbers
-    assert ROLE.findings(**numbers) == []
+    assert ROLE.errors(**numbers) == []
     assert configuration(**numbers) == configuration()
     assert ROLE.render("compose.yml", **numbers) == ROLE.render("compose.yml")
     probe = {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}
-    assert "Set orthanc_http_port to a free port" in ROLE.findings(**numbers, __orthanc_probe=probe)[0]
+    assert "Set orthanc_http_port to a free port" in ROLE.errors(**numbers, __orthanc_probe=probe)[0]
 
 
 def task(file: str, name: str) -> dict[str, Any]:
@@ -521,28 +531,29 @@ def test_the_guard_stands_before_the_first_change():
 )
 def test_routes_that_are_no_collision(routes):
     probe = {"stdout_lines": ["free 50000000000", "owner ", *(f"route {route}" for route in routes)]}
-    assert ROLE.findings(__orthanc_probe=probe) == []
+    assert ROLE.errors(__orthanc_probe=probe) == []
 
 
 def test_a_network_that_stands_is_not_asked_about():
     lines = ["free 50000000000", "owner ", "network lightbox-orthanc-172-30-255-248-29", "route 172.30.255.0/24 eth1 "]
-    assert ROLE.findings(__orthanc_probe={"stdout_lines": lines}) == []
+    assert ROLE.errors(__orthanc_probe={"stdout_lines": lines}) == []
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"host": "db/x?sslmode=disable&a="}, "orthanc_database.host is 'db/x?sslmode=disable&a='"),
-        ({"host": ""}, "orthanc_database: host is empty"),
-        ({"user": "", "password": ""}, "orthanc_database: user, password are empty"),
+        ({"host": ""}, "orthanc_database.host is missing or empty"),
+        ({"user": "", "password": ""}, "orthanc_database.user and orthanc_database.password is missing or empty"),
+        ({"address": ":::::"}, "orthanc_database.address is ':::::'"),
         ({"address": "not an address"}, "orthanc_database.address is 'not an address'"),
         ({"port": 99999}, "orthanc_database.port is 99999. Set it to a port from 1 to 65535"),
-        ({"password": "one\ntwo"}, "orthanc_database.password has a line break"),
+        ({"password": "one\ntwo"}, "orthanc_database.password contains a line break"),
     ],
     ids=str,
 )
 def test_a_database_that_cannot_be_is_refused(change, message):
-    findings = ROLE.findings(orthanc_database=DATABASE | change)
+    findings = ROLE.errors(orthanc_database=DATABASE | change)
     assert [finding for finding in findings if message in finding], findings
     assert not any("two" in finding for finding in findings)
 
@@ -551,7 +562,7 @@ def test_a_database_that_cannot_be_is_refused(change, message):
     "change", [{}, {"port": "5433"}, {"address": "10.0.0.7"}, {"address": "fd00::7"}, {"address": ""}], ids=str
 )
 def test_a_database_that_can_be_is_taken(change):
-    assert ROLE.findings(orthanc_database=DATABASE | change) == []
+    assert ROLE.errors(orthanc_database=DATABASE | change) == []
 
 
 @pytest.mark.parametrize(

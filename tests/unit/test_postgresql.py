@@ -75,7 +75,7 @@ def test_none_is_the_default_and_yields_nothing(role):
 @pytest.mark.parametrize("provider", ["local", "rds", "external"])
 def test_every_provider_yields_the_same_description(role, ca, provider):
     answers = external(ca, postgresql_provider=provider)
-    assert role.findings(**answers) == []
+    assert role.errors(**answers) == []
     found = role.value("postgresql_connection", **answers)
     assert set(found) == {"host", "address", "port", "database", "user", "password", "sslmode", "ca"}
     assert found["sslmode"] == "verify-full"
@@ -89,7 +89,7 @@ def test_the_archive_takes_what_the_role_yields(role, archive, ca):
     options = role_file("orthanc", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     found = role.value("postgresql_connection", **external(ca))
     assert set(found) == set(options["orthanc_database"]["options"])
-    assert archive.findings(orthanc_database=found) == []
+    assert archive.errors(orthanc_database=found) == []
 
 
 def test_a_fetched_ca_is_named_after_its_checksum(role, ca, tmp_path):
@@ -100,7 +100,7 @@ def test_a_fetched_ca_is_named_after_its_checksum(role, ca, tmp_path):
         postgresql_ca_sha256="AB" * 32,
         postgresql_ca_directory=str(tmp_path),
     )
-    assert role.findings(**answers) == []
+    assert role.errors(**answers) == []
     assert role.value("postgresql_connection", **answers)["ca"] == f"{tmp_path}/database-ca-{'ab' * 32}.pem"
 
 
@@ -186,7 +186,7 @@ def test_memory_is_tuned_for(role, total, given, shared):
 
 def test_further_parameters_win_over_the_tuning_and_are_quoted(role):
     answers = {"postgresql_local_configuration": {"work_mem": "8MB", "log_line_prefix": "it's \\ %m"}}
-    assert role.findings(postgresql_provider="local", **answers) == []
+    assert role.errors(postgresql_provider="local", **answers) == []
     assert parameters(role, **answers)["work_mem"] == "8MB"
     assert "log_line_prefix = 'it''s \\\\ %m'" in role.render("lightbox.conf", **answers)
 
@@ -197,18 +197,18 @@ def configured(**parameters: Any) -> dict[str, Any]:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"postgresql_password": ""}, "postgresql_password is empty"),
-    ({"postgresql_password": "two\nlines"}, "postgresql_password has a line break"),
+    ({"postgresql_password": "two\nlines"}, "postgresql_password contains a line break"),
     ({"postgresql_database": "Archive"}, "postgresql_database is 'Archive'"),
     ({"postgresql_user": "a b"}, "postgresql_user is 'a b'"),
-    ({"postgresql_provider": "local", "postgresql_user": "postgres"}, "PostgreSQL needs that one for itself"),
+    ({"postgresql_provider": "local", "postgresql_user": "postgres"}, "PostgreSQL uses that one itself"),
     ({"postgresql_port": 0}, "postgresql_port is 0"),
     ({"postgresql_host": ""}, "postgresql_host is ''"),
     ({"postgresql_host": "db.example.org:5432"}, "postgresql_host is 'db.example.org:5432'"),
     ({"postgresql_host": "db.example.org?sslmode=disable"}, "postgresql_host is"),
     ({"postgresql_ca": ""}, "postgresql_ca is empty"),
     ({"postgresql_provider": "rds", "postgresql_ca": ""}, "truststore.pki.rds.amazonaws.com"),
-    ({"postgresql_ca": "/missing.pem"}, "there is no such file"),
-    ({"postgresql_ca": str(PROJECT / "galaxy.yml")}, "has no certificate in it"),
+    ({"postgresql_ca": "/missing.pem"}, "which is not a file on the controller"),
+    ({"postgresql_ca": str(PROJECT / "galaxy.yml")}, "contains no certificate"),
     (
         {"postgresql_ca": "", "postgresql_ca_url": "https://example.org/b", "postgresql_ca_directory": "/c"},
         "postgresql_ca_sha256 is ''",
@@ -220,7 +220,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
             "postgresql_ca_sha256": "0" * 64,
             "postgresql_ca_directory": "/c",
         },
-        "Set it to an https:// address",
+        "Set it to a URL that begins with https://",
     ),
     (
         {"postgresql_ca": "", "postgresql_ca_url": "https://example.org/b", "postgresql_ca_sha256": "0" * 64},
@@ -246,14 +246,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
             "postgresql_provider": "local",
             "__postgresql_probe": {"stdout_lines": [*PROBE["stdout_lines"], "cluster 17/main"]},
         },
-        "the server has a PostgreSQL of its own (17/main)",
+        "the server has another PostgreSQL (17/main)",
     ),
     ({"postgresql_provider": "local", "postgresql_local_key": ""}, "postgresql_local_key is ''"),
     ({"postgresql_provider": "local", "postgresql_local_name": "a b"}, "postgresql_local_name is 'a b'"),
     ({"postgresql_provider": "local", "postgresql_local_address": "*"}, "postgresql_local_address is '*'"),
     (
         {"postgresql_provider": "local", "postgresql_local_networks": ["all"]},
-        "postgresql_local_networks (with postgresql_local_clients) has all",
+        'postgresql_local_networks (with postgresql_local_clients) contains "all"',
     ),
     ({"postgresql_provider": "local", "postgresql_local_memory_mb": 9000}, "postgresql_local_memory_mb is 9000"),
     ({"postgresql_provider": "local", "postgresql_local_connections": 1}, "postgresql_local_connections is 1"),
@@ -267,14 +267,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"postgresql_provider": "local", "postgresql_local_configuration": {"work_mem": "1\nssl = off"}},
-        "no line of postgresql.conf",
+        "cannot be a line of postgresql.conf",
     ),
     (
         configured(shared_bufers="1GB"),
-        "postgresql_local_configuration.shared_bufers is not known. Did you mean shared_b",
+        "postgresql_local_configuration.shared_bufers is not a known name. Did you mean shared_b",
     ),
-    (configured(xyzzy=1), "name it in postgresql_local_accepted"),
-    (configured(data_directory="/x", include="/y"), "sets data_directory, include: where PostgreSQL's files"),
+    (configured(xyzzy=1), "add it to postgresql_local_accepted"),
+    (configured(data_directory="/x", include="/y"), "sets data_directory, include: this role decides"),
     (configured(ssl_ciphers="NULL"), "sets ssl_ciphers"),
     (configured(ssl_max_protocol_version="TLSv1.2"), "sets ssl_max_protocol_version"),
     (configured(Fsync="off"), "Set names in lower case"),
@@ -284,20 +284,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (configured(debug_print_parse=True), "debug_print_parse (True)"),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["0.0.0.0/0"]}, "0.0.0.0/0: nearly everybody"),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["::/0"]}, "::/0: nearly everybody"),
-    ({"postgresql_provider": "local", "postgresql_local_networks": ["999.1.1.1/8"]}, "has 999.1.1.1/8"),
+    ({"postgresql_provider": "local", "postgresql_local_networks": ["999.1.1.1/8"]}, 'contains "999.1.1.1/8"'),
     (
         {"postgresql_provider": "local", "postgresql_local_address": "300.1.1.1"},
         "postgresql_local_address is '300.1.1.1'",
     ),
     ({"postgresql_provider": "local", "postgresql_local_connections": "9"}, "postgresql_local_connections is 9"),
     ({"postgresql_port": "99999"}, "postgresql_port is 99999"),
-    ({"postgresql_ca_sha256": "0" * 64}, "and postgresql_ca_sha256 says"),
+    ({"postgresql_ca_sha256": "0" * 64}, "and postgresql_ca_sha256 is"),
 ]
 
 
 @pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_values_are_refused_with_the_variable_and_the_remedy(role, ca, answers, message):
-    found = role.findings(**external(ca, **answers))
+    found = role.errors(**external(ca, **answers))
     assert len(found) == 1, found
     assert message in found[0]
     assert PASSWORD not in found[0]
@@ -306,52 +306,52 @@ def test_bad_values_are_refused_with_the_variable_and_the_remedy(role, ca, answe
 @pytest.mark.parametrize("provider", ["none", "local"])
 @pytest.mark.parametrize("name", ["postgresql_host", "postgresql_ca", "postgresql_ca_url"])
 def test_a_database_that_would_not_be_used_is_told(role, provider, name):
-    found = role.findings(postgresql_provider=provider, **{name: "file:///db"})
+    found = role.errors(postgresql_provider=provider, **{name: "file:///db"})
     assert len(found) == 1, found
     assert f"{name} is set, but postgresql_provider is {provider}" in found[0]
-    assert role.findings(postgresql_provider=provider, postgresql_enabled=False, **{name: "file:///db"}) == []
+    assert role.errors(postgresql_provider=provider, postgresql_enabled=False, **{name: "file:///db"}) == []
 
 
 def test_a_file_of_cas_that_was_cut_off_is_told(role, ca, tmp_path):
     half = tmp_path / "half.pem"
     half.write_text(PEM + PEM[:40])
-    found = role.findings(**external(ca, postgresql_ca=str(half)))
+    found = role.errors(**external(ca, postgresql_ca=str(half)))
     assert len(found) == 1, found
-    assert "has 2 certificates, of which 1 are whole" in found[0]
+    assert "contains 2 certificates, of which 1 are complete" in found[0]
     half.write_text("# A comment\n" + PEM.replace("\n", "\r\n") + PEM + "\n")
-    assert role.findings(**external(ca, postgresql_ca=str(half))) == []
+    assert role.errors(**external(ca, postgresql_ca=str(half))) == []
 
 
 def test_a_checksum_holds_for_a_file_too(role, ca):
     checksum = hashlib.sha256(ca.read_bytes()).hexdigest()
-    assert role.findings(**external(ca, postgresql_ca_sha256=checksum.upper())) == []
+    assert role.errors(**external(ca, postgresql_ca_sha256=checksum.upper())) == []
 
 
 def test_numbers_may_come_as_text(role, ca):
     texts = {"postgresql_local_connections": "100", "postgresql_local_memory_mb": "2048"}
-    assert role.findings(postgresql_provider="local", **texts) == []
+    assert role.errors(postgresql_provider="local", **texts) == []
     assert parameters(role, **texts) == parameters(
         role, postgresql_local_connections=100, postgresql_local_memory_mb=2048
     )
     assert parameters(role, postgresql_local_memory_mb="0") == parameters(role)
-    assert role.findings(**external(ca, postgresql_port="5432")) == []
+    assert role.errors(**external(ca, postgresql_port="5432")) == []
 
 
 def test_parameters_that_keep_statements_out_of_the_log_pass_and_others_when_meant(role):
     quiet = {"log_statement": "ddl", "log_min_duration_statement": -1, "debug_print_plan": "off", "log_duration": "on"}
-    assert role.findings(**configured(**quiet)) == []
+    assert role.errors(**configured(**quiet)) == []
     loud = configured(log_min_duration_statement=1000, brand_new=1, **{"pg_stat_statements.max": 100})
     accepted = ["log_min_duration_statement", "brand_new"]
-    assert role.findings(**loud, postgresql_local_accepted=accepted) == []
+    assert role.errors(**loud, postgresql_local_accepted=accepted) == []
 
 
 def test_parameters_that_postgresql_shows_in_mixed_case_are_known(role):
-    assert role.findings(**configured(timezone="Europe/Berlin", datestyle="iso, dmy", intervalstyle="iso_8601")) == []
+    assert role.errors(**configured(timezone="Europe/Berlin", datestyle="iso, dmy", intervalstyle="iso_8601")) == []
 
 
 def test_a_cluster_that_this_role_made_is_its_own(role):
     lines = [*PROBE["stdout_lines"], "ours", "cluster 17/main"]
-    assert role.findings(postgresql_provider="local", __postgresql_probe={"stdout_lines": lines}) == []
+    assert role.errors(postgresql_provider="local", __postgresql_probe={"stdout_lines": lines}) == []
 
 
 def section(archive: Role, ca: pathlib.Path, **more: Any) -> dict[str, Any]:
@@ -421,14 +421,14 @@ def test_flavours_differ_in_their_connections(archive, ca):
 
 def test_further_options_of_the_plugin_are_merged(archive, ca):
     answers = database(ca) | {"orthanc_configuration": {"PostgreSQL": {"IndexConnectionsCount": 7, "Lock": False}}}
-    assert archive.findings(**answers) == []
+    assert archive.errors(**answers) == []
     found = archive.value("__orthanc_database_json.PostgreSQL", **answers)
     assert (found["IndexConnectionsCount"], found["Lock"], found["EnableStorage"]) == (7, False, False)
 
 
 @pytest.mark.parametrize("option", ["ConnectionUri", "Password", "EnableStorage", "EnableSsl", "Host"])
 def test_options_that_the_role_says_are_refused(archive, ca, option):
-    found = archive.findings(**database(ca), orthanc_configuration={"PostgreSQL": {option: "x"}})
+    found = archive.errors(**database(ca), orthanc_configuration={"PostgreSQL": {option: "x"}})
     assert found
     assert any(f"PostgreSQL.{option}" in one and "Take it out" in one for one in found)
 
@@ -456,15 +456,15 @@ def test_a_database_or_bucket_makes_a_new_container_and_none_leaves_it(archive, 
 )
 def test_an_archive_never_starts_on_another_index_than_it_has(archive, ca, lines, with_database, word):
     probe = {"stdout_lines": ["free 50000000000", "owner ", *lines]}
-    found = archive.findings(__orthanc_probe=probe, **(database(ca) if with_database else {}))
+    found = archive.errors(__orthanc_probe=probe, **(database(ca) if with_database else {}))
     assert len(found) == (1 if word else 0), found
     assert not word or word in found[0]
 
 
 def test_an_unfinished_description_is_refused(archive, ca):
-    found = archive.findings(orthanc_database={"host": "db.example.org", "user": "orthanc"})
+    found = archive.errors(orthanc_database={"host": "db.example.org", "user": "orthanc"})
     assert len(found) == 1
-    assert "lacks ca, database, password" in found[0]
+    assert "orthanc_database.database and orthanc_database.password and orthanc_database.ca is missing" in found[0]
 
 
 BUCKET = {"bucket": "images", "region": "eu-central-1"}
@@ -474,7 +474,7 @@ def test_object_storage(archive, ca):
     answers = database(ca) | {
         "orthanc_object_storage": {**BUCKET, "access_key": "AK", "secret_key": "SK", "endpoint": ""}
     }
-    assert archive.findings(**answers) == []
+    assert archive.errors(**answers) == []
     assert archive.value("__orthanc_bucket_json", **answers) == {
         "AwsS3Storage": {
             "HybridMode": "WriteToObjectStorage",
@@ -494,11 +494,11 @@ def test_object_storage(archive, ca):
     [
         ({"orthanc_flavor": "debian", "orthanc_object_storage": BUCKET}, "Set orthanc_flavor to orthancteam"),
         ({"orthanc_object_storage": {**BUCKET, "access_key": "AK"}}, "only one of access_key and secret_key"),
-        ({"orthanc_object_storage": {"bucket": "images"}}, "lacks region"),
+        ({"orthanc_object_storage": {"bucket": "images"}}, "orthanc_object_storage.region is missing"),
     ],
 )
 def test_object_storage_that_cannot_work_is_refused(archive, ca, answers, word):
-    found = archive.findings(**database(ca), **answers)
+    found = archive.errors(**database(ca), **answers)
     assert len(found) == 1, found
     assert word in found[0]
 

@@ -53,8 +53,8 @@ def render(name: str, answers: dict[str, Any] | None = None) -> str:
     return REVERSE_PROXY.render(name, **(answers or {}))
 
 
-def findings(answers: dict[str, Any]) -> list[str]:
-    return REVERSE_PROXY.findings(**answers)
+def errors(answers: dict[str, Any]) -> list[str]:
+    return REVERSE_PROXY.errors(**answers)
 
 
 def blocks(conf: str, start: str) -> list[str]:
@@ -102,8 +102,8 @@ ODD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("answers", ODD, ids=str)
-def test_odd_but_good_values_have_no_findings(answers):
-    assert findings(answers) == []
+def test_odd_but_good_values_have_no_errors(answers):
+    assert errors(answers) == []
 
 
 needs_nginx = pytest.mark.skipif(
@@ -432,10 +432,15 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("reverse_proxy_dicom_open_to_world", {"reverse_proxy_dicom_networks": ["0.0.0.0/0"]}),
     ("reverse_proxy_dicom_open_to_world", {"reverse_proxy_dicom_networks": ["::/0"]}),
     ("reverse_proxy_dicom_open_to_world", {"reverse_proxy_dicom_networks": ["0.0.0.0/1", "128.0.0.0/1"]}),
-    ("pacs_dicom_networks", {"reverse_proxy_dicom_networks": ["2000::/3"]}),
-    ("pacs_dicom_tls_networks", {"reverse_proxy_dicom_tls_networks": ["0.0.0.0/0"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["2000::/3"]}),
+    ("reverse_proxy_dicom_tls_networks", {"reverse_proxy_dicom_tls_networks": ["0.0.0.0/0"]}),
     ("reverse_proxy_dicom_tls_networks", {"reverse_proxy_dicom_tls_networks": ["2000::/15"]}),
     ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["10.0.0.0/8\n"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["1:2:3"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["10.01.0.0/16"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["10.1.2.3/16"]}),
+    ("reverse_proxy_dicom_networks", {"reverse_proxy_dicom_networks": ["10.1.0.0/255.255.0.0"]}),
+    ("reverse_proxy_dicom_tls_networks", {"reverse_proxy_dicom_tls_networks": ["fe80::1%eth0"]}),
     ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["pacs.example.org\n"]}),
     ("reverse_proxy_server_names", {"reverse_proxy_server_names": ["192.0.2.7\n"]}),
     ("reverse_proxy_tls_key", {"reverse_proxy_tls_key": "/x/key.pem\n"}),
@@ -464,7 +469,7 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("variable", "answers"), BAD, ids=str)
 def test_bad_values_are_refused(variable, answers):
-    found = findings(answers)
+    found = errors(answers)
     assert len(found) >= 1
     assert any(variable in finding and re.search(r"\b[Ss]et\b", finding) for finding in found), found
     assert "hidden" not in " ".join(found)
@@ -472,9 +477,7 @@ def test_bad_values_are_refused(variable, answers):
 
 def test_findings_come_together():
     assert (
-        len(
-            findings({"reverse_proxy_workers": 0, "reverse_proxy_max_upload": "lots", "reverse_proxy_server_names": []})
-        )
+        len(errors({"reverse_proxy_workers": 0, "reverse_proxy_max_upload": "lots", "reverse_proxy_server_names": []}))
         == 3
     )
 
