@@ -138,11 +138,11 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
         "reverse_proxy_tls_key": str(directory / "key.pem"),
         "reverse_proxy_log_directory": str(directory),
         "reverse_proxy_ipv6_enabled": False,
-        "__reverse_proxy_archive_login": str(directory / "login.conf"),
+        "__reverse_proxy_archive_credentials": str(directory / "login.conf"),
         "__reverse_proxy_htpasswd": str(directory / "htpasswd"),
         "__reverse_proxy_runtime_directory": str(directory),
-        "__reverse_proxy_pid": str(directory / "pid"),
-        "__reverse_proxy_modules": str(directory / "modules"),
+        "__reverse_proxy_pid_file": str(directory / "pid"),
+        "__reverse_proxy_modules_directory": str(directory / "modules"),
         "__reverse_proxy_mime_types": str(directory / "mime.types"),
     }
     conf = directory / "nginx.conf"
