@@ -21,7 +21,7 @@ from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import WI
 PLAYBOOK = "pacs"
 # The wiring's table of role variables that an inventory sets by another name.
 INVENTORY_NAMES = "__pacs_inventory_names"
-CONTAINERS = {"dict": Mapping, "list": (list, tuple)}
+CONTAINERS: dict[str, Any] = {"dict": Mapping, "list": (list, tuple)}
 KINDS = {
     "bool": "true or false",
     "dict": "a dictionary of names and values",
@@ -176,8 +176,8 @@ class Validation:
                 remedy = suggest(name, option)
                 errors = [f"{name} is a template that cannot be evaluated{reason}. {remedy}"]
             found += errors
-        for error in found:
-            self.add(role, error)
+        for message in found:
+            self.add(role, message)
         return not found
 
     def is_true(self, condition: Any) -> bool:

@@ -20,14 +20,14 @@ def compile_each_template_once() -> None:
     compiled: dict[tuple, Any] = {}
 
     def compile_once(self: AnsibleEnvironment, source: Any, *arguments: Any, **options: Any) -> Any:
-        if not isinstance(source, str) or arguments or options:
+        if not isinstance(source, str) or options:
             return compile_template(self, source, *arguments, **options)
         context = _TemplateCompileContext.current(optional=True)
         syntax = (self.block_start_string, self.variable_start_string, self.comment_start_string)
         spaces = (self.trim_blocks, self.lstrip_blocks, self.keep_trailing_newline)
-        key = (str(source), syntax, spaces, context and context.escape_backslashes)
+        key = (str(source), arguments, syntax, spaces, context and context.escape_backslashes)
         if key not in compiled:
-            compiled[key] = compile_template(self, source)
+            compiled[key] = compile_template(self, source, *arguments)
         return compiled[key]
 
     AnsibleEnvironment.compile = compile_once
@@ -69,7 +69,8 @@ class Role:
 
     def render(self, template: str, **answers: Any) -> str:
         text = (self.path / "templates" / f"{template}.j2").read_text()
-        return self.templar(**answers).template(trust_as_template(text), escape_backslashes=False)
+        templar = self.templar(**answers).copy_with_new_env(searchpath=[str(self.path / "templates")])
+        return templar.template(trust_as_template(text), escape_backslashes=False)
 
     def errors(self, **answers: Any) -> list[str]:
         """What the role's preflight reports: errors in types, or else assertions that do not hold."""

@@ -106,6 +106,41 @@ def test_odd_but_good_values_have_no_errors(answers):
     assert errors(answers) == []
 
 
+def parts_of(template: str) -> list[str]:
+    """The files below templates/ that a template includes or imports from."""
+    return re.findall(r"{% (?:include|from) '([^']+)'", (ROLE / "templates" / template).read_text())
+
+
+def test_every_part_is_used():
+    used: set[str] = set()
+    to_read = ["nginx.conf.j2"]
+    while to_read:
+        new = set(parts_of(to_read.pop())) - used
+        used |= new
+        to_read += new
+    assert used == {f"nginx/{file.name}" for file in (ROLE / "templates/nginx").iterdir()}
+
+
+def test_every_part_begins_with_what_it_is_for():
+    files = list((ROLE / "templates/nginx").iterdir())
+    assert [file.name for file in files if not re.match(r" *# |{# ", file.read_text())] == []
+
+
+@pytest.mark.parametrize("answers", ODD, ids=str)
+def test_nginx_conf_is_a_table_of_contents(answers):
+    """Each part renders by itself, and of nginx.conf without its parts only the blocks around them are left."""
+    rest = render("nginx.conf", answers)
+    parts = parts_of("nginx.conf.j2")
+    if "stream {" not in rest:
+        parts.remove("nginx/dicom.conf.j2")
+    for part in parts:
+        text = render(part.removesuffix(".j2"), answers)
+        assert rest.count(text) == 1, part
+        rest = rest.replace(text, "")
+    lines = {line.strip() for line in rest.splitlines() if not line.startswith("#")}
+    assert lines <= {"", "http {", "server {", "stream {", "}"}
+
+
 needs_nginx = pytest.mark.skipif(
     not (NGINX and OPENSSL),
     reason="needs openssl, and nginx with its modules stream and brotli-static (tests/setup unit)",
@@ -138,11 +173,11 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
         "reverse_proxy_tls_key": str(directory / "key.pem"),
         "reverse_proxy_log_directory": str(directory),
         "reverse_proxy_ipv6_enabled": False,
-        "__reverse_proxy_archive_login": str(directory / "login.conf"),
+        "__reverse_proxy_archive_credentials": str(directory / "login.conf"),
         "__reverse_proxy_htpasswd": str(directory / "htpasswd"),
         "__reverse_proxy_runtime_directory": str(directory),
-        "__reverse_proxy_pid": str(directory / "pid"),
-        "__reverse_proxy_modules": str(directory / "modules"),
+        "__reverse_proxy_pid_file": str(directory / "pid"),
+        "__reverse_proxy_modules_directory": str(directory / "modules"),
         "__reverse_proxy_mime_types": str(directory / "mime.types"),
     }
     conf = directory / "nginx.conf"

@@ -48,7 +48,7 @@ def test_no_role_reads_another_roles_variable(role):
     files = [
         file
         for part in ("tasks", "handlers", "vars/main", "templates", "defaults")
-        for file in (PROJECT / "roles" / role / part).glob("*")
+        for file in (PROJECT / "roles" / role / part).rglob("*")
         if file.is_file()
     ]
     found = {match for file in files for match in pattern.findall(re.sub(r"(?m)#.*$", "", file.read_text()))}
