@@ -315,6 +315,13 @@ def test_http2_by_version(release, directive):
     assert ("ssl http2" in conf) is not directive
 
 
+def test_a_redirect_to_the_default_port_names_no_port():
+    """Also where the command line gives the number as text."""
+    for port in (443, "443"):
+        assert "return 301 https://$host$request_uri;" in render("nginx.conf", {"reverse_proxy_https_port": port})
+    assert "https://$host:8443$request_uri" in render("nginx.conf", {"reverse_proxy_https_port": "8443"})
+
+
 def test_headers_are_complete_wherever_one_is_added():
     conf = render("nginx.conf", {"reverse_proxy_hsts_enabled": True})
     wanted = {
