@@ -30,9 +30,9 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
     "http-port-out-of-range": ("archive-1", {"orthanc_http_port": 70000}, "orthanc_http_port", "from 1 to 65535"),
     "dicom-port-negative": ("archive-4", {"orthanc_dicom_port": -1}, "orthanc_dicom_port", "from 1 to 65535"),
     "ports-equal": ("archive-2", {"orthanc_dicom_port": 8042}, "orthanc_dicom_port", "two different ports"),
-    "archive-port-in-use": ("archive-3", {"orthanc_http_port": 9042}, "orthanc_http_port", "to a free port"),
+    "archive-port-in-use": ("server-archive", {"orthanc_http_port": 9042}, "orthanc_http_port", "to a free port"),
     "reverse-proxy-port-in-use": (
-        "reverse-proxy-1",
+        "server-reverse-proxy",
         {"reverse_proxy_https_port": 9042},
         "reverse_proxy_https_port",
         "to a free port",
@@ -66,12 +66,12 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
     ),
     "storage-relative": ("archive-4", {"orthanc_storage_directory": "images"}, "orthanc_storage_directory", "absolute"),
     "no-space-left": (
-        "archive-2",
+        "server-archive",
         {"orthanc_storage_free_min_gb": 1000000},
         "orthanc_storage_directory",
         "larger disk",
     ),
-    "uid-taken": ("archive-1", {"orthanc_uid": 33}, "orthanc_uid", "to a free number"),
+    "uid-taken": ("server-archive", {"orthanc_uid": 33}, "orthanc_uid", "to a free number"),
     "uid-root": ("archive-2", {"orthanc_uid": 0}, "orthanc_uid", "never runs as root"),
     "image-unpinned": (
         "archive-1",
@@ -88,16 +88,21 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
     "password-with-line-break": (
         "archive-1",
         {"pacs_archive_password": "first line\nsecond line"},
-        "orthanc_users",
+        "pacs_archive_password",
         "Set it to one line",
     ),
     "web-password-with-line-break": (
         "reverse-proxy-1",
         {"pacs_web_password": "first line\nsecond line"},
-        "reverse_proxy_users",
+        "pacs_web_password",
         "line break",
     ),
-    "password-known": ("archive-2", {"pacs_archive_password": "change-this-now"}, "orthanc_users", "Set a longer one"),
+    "password-known": (
+        "archive-2",
+        {"pacs_archive_password": "change-this-now"},
+        "pacs_archive_password",
+        "Set a longer one",
+    ),
     "no-login-to-the-archive": (
         "archive-1",
         {"orthanc_configuration": {"AuthenticationEnabled": False}},
@@ -123,7 +128,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "orthanc_allow_deletion",
     ),
     "variable-misspelt": ("answers", {"pacs_modalites": []}, "pacs_modalites", "Did you mean pacs_modalities"),
-    "modality-twice": ("archive-1", {"pacs_modalities": [MODALITY, MODALITY]}, "orthanc_modalities", "each name once"),
+    "modality-twice": ("archive-1", {"pacs_modalities": [MODALITY, MODALITY]}, "pacs_modalities", "each name once"),
     "modality-without-aet": (
         "archive-types",
         {"pacs_modalities": [{"name": "ct1", "host": "192.0.2.7"}]},
@@ -180,11 +185,11 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "ohif_archive",
         "",
     ),
-    "viewer-path-without-slash": ("answers", {"ohif_base_path": "/ohif"}, "ohif_base_path", "Take it out"),
+    "viewer-path-without-slash": ("answers", {"ohif_base_path": "/ohif"}, "ohif_base_path", "Remove it"),
     "dicom-network-malformed": (
         "reverse-proxy-1",
         {"pacs_dicom_networks": ["10.0.0.0/33"]},
-        "reverse_proxy_dicom_networks",
+        "pacs_dicom_networks",
         "Set",
     ),
     "dicom-open-to-the-world": (
@@ -197,7 +202,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "engine-on-a-tcp-socket",
         {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
         "docker_engine_configuration",
-        "Take it out",
+        "Remove it",
     ),
     "engine-source-unknown": (
         "engine-source-unknown",
@@ -339,7 +344,7 @@ def test_bad_input_is_refused_with_the_variable_and_the_remedy(refusals, case):
     failure = refusals["failed"].get(f"case-{host}")
     assert failure, f"{case} was not refused"
     message = json.dumps([failure.get("msg"), failure.get("argument_errors")], ensure_ascii=False)
-    assert re.search(r"preflight|prepare|^Refuse answers", failure["task"])
+    assert re.search(r"preflight|prepare|^Validate the variables", failure["task"])
     assert variable in message
     assert remedy in message
     assert "second line" not in message
