@@ -11,7 +11,6 @@ The bytes are those of DICOM PS3.8 chapter 9 (PDUs) and PS3.7 chapter 9.3.5 (C-E
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import struct
@@ -52,11 +51,6 @@ class Answered:
     seconds: float
     implementation: str
     tls: dict[str, Any] | None
-
-
-def is_aet(text: str) -> bool:
-    """Whether this is an AE title that every node takes; an archive takes any text and fails when it connects."""
-    return re.fullmatch(r"(?! )[ -\[\]-~]{1,16}(?<! )", text) is not None
 
 
 def tls_context(params: Mapping[str, Any]) -> ssl.SSLContext:

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import is_aet
+from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title, is_host
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -278,13 +278,19 @@ class Modalities(Registry):
     def findings(self, entry: Entry) -> list[str]:
         found = []
         for option in ("aet", "local_aet"):
-            if option in entry and not is_aet(entry[option]) and not (option == "local_aet" and entry[option] == ""):
+            if (
+                option in entry
+                and not is_ae_title(entry[option])
+                and not (option == "local_aet" and entry[option] == "")
+            ):
                 found.append(
-                    f"{option} is '{entry[option]}', which is no AE title; set it to 1 to 16 printable ASCII "
+                    f"{option} is '{entry[option]}', which is not an AE title; set it to 1 to 16 printable ASCII "
                     "characters without a backslash and without spaces at its ends"
                 )
-        if "host" in entry and not re.fullmatch(r"[A-Za-z0-9._:%-]+", entry["host"]):
-            found.append(f"host is '{entry['host']}'; set it to a name or an address")
+        if "host" in entry and not is_host(entry["host"]):
+            found.append(
+                f"host is '{entry['host']}', which is neither an IP address nor a DNS name; set it to one of these"
+            )
         if not 1 <= entry.get("port", 1) <= 65534:
             found.append(f"port is {entry['port']}; set it to 1 to 65534, which is what the archive takes")
         if entry.get("dicom_timeout", 0) < 0:

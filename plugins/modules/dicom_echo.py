@@ -139,9 +139,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import (
     EchoError,
     echo,
-    is_aet,
     tls_context,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title
 
 
 def main() -> None:
@@ -165,9 +165,9 @@ def main() -> None:
     )
     params = module.params
     for option in ("aet", "calling_aet"):
-        if not is_aet(params[option]):
+        if not is_ae_title(params[option]):
             module.fail_json(
-                msg=f"{option} is '{params[option]}', which is no AE title. Set it to 1 to 16 printable ASCII "
+                msg=f"{option} is '{params[option]}', which is not an AE title. Set it to 1 to 16 printable ASCII "
                 "characters without a backslash and without spaces at its ends."
             )
     if not 1 <= params["port"] <= 65535 or params["timeout"] < 1:

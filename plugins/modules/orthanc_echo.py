@@ -136,7 +136,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import is_aet
+from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -224,9 +224,9 @@ def main() -> None:
     params = module.params
     if params["echo_timeout"] < 1 or params["parallel"] < 1:
         module.fail_json(msg="echo_timeout and parallel must be 1 or more.")
-    wrong = [node["aet"] for node in params["nodes"] or [] if not is_aet(node["aet"])]
+    wrong = [node["aet"] for node in params["nodes"] or [] if not is_ae_title(node["aet"])]
     if wrong:
-        module.fail_json(msg=f"nodes: '{wrong[0]}' is no AE title. Set it to 1 to 16 printable ASCII characters.")
+        module.fail_json(msg=f"nodes: '{wrong[0]}' is not an AE title. Set it to 1 to 16 printable ASCII characters.")
     try:
         calls = echoes(params)
         with ThreadPoolExecutor(params["parallel"]) as pool:

@@ -185,7 +185,7 @@ def test_nobody_listens():
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"aet": "A\\B"}, "aet is 'A\\B', which is no AE title"),
+        ({"aet": "A\\B"}, "aet is 'A\\B', which is not an AE title"),
         ({"calling_aet": "SEVENTEEN_LETTERS"}, "calling_aet is"),
         ({"port": 0}, "Set port to 1 to 65535"),
         ({"timeout": 0}, "timeout to 1 or more"),

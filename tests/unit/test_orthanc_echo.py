@@ -54,7 +54,7 @@ def test_nodes_that_the_archive_does_not_know():
 
 
 def test_a_title_that_is_none_is_refused():
-    assert "'A\\B' is no AE title" in run(nodes=[{"aet": "A\\B", "host": "x", "port": 104}])["msg"]
+    assert "'A\\B' is not an AE title" in run(nodes=[{"aet": "A\\B", "host": "x", "port": 104}])["msg"]
 
 
 def test_many_are_called_at_once():

@@ -178,11 +178,11 @@ def test_a_change_that_a_restart_may_undo_comes_with_a_warning(persistent, warne
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"aet": "SEVENTEEN_LETTERS"}, "aet is 'SEVENTEEN_LETTERS', which is no AE title"),
-        ({"aet": ""}, "no AE title"),
-        ({"aet": "A\\B"}, "no AE title"),
-        ({"aet": " CT"}, "no AE title"),
-        ({"aet": "CÄT"}, "no AE title"),
+        ({"aet": "SEVENTEEN_LETTERS"}, "aet is 'SEVENTEEN_LETTERS', which is not an AE title"),
+        ({"aet": ""}, "not an AE title"),
+        ({"aet": "A\\B"}, "not an AE title"),
+        ({"aet": " CT"}, "not an AE title"),
+        ({"aet": "CÄT"}, "not an AE title"),
         ({"local_aet": "A\\B"}, "local_aet is"),
         ({"host": ""}, "host is ''"),
         ({"host": "a b"}, "host is 'a b'"),
@@ -201,7 +201,7 @@ def test_wrong_values_are_refused_before_anything_is_asked(wrong, said):
 
 def test_all_findings_are_told_at_once():
     failed = run(modalities=[{**NEW, "aet": "", "port": 0}, {**NEW, "host": "a b"}])
-    for said in ("CT1 is there twice", "no AE title", "port is 0", "host is 'a b'"):
+    for said in ("CT1 is there twice", "not an AE title", "port is 0", "host is 'a b'"):
         assert said in failed["msg"]
 
 

@@ -121,7 +121,7 @@ def test_the_archive_takes_titles_that_no_node_takes(archive):
     assert archive.rest.get("/modalities/trial/configuration")["AET"] == "SEVENTEEN_LETTERS"
     for aet in ("SEVENTEEN_LETTERS", "A\\B", ""):
         failed = archive.run("orthanc_modality", name="trial", aet=aet, host="x", port=104)
-        assert "no AE title" in failed["msg"]
+        assert "not an AE title" in failed["msg"]
         assert failed["requests"] == 0
 
 
