@@ -1,4 +1,4 @@
-# Every verb sets up what it needs and says so in one line; a second run does none of it again.
+# Every target installs what it needs and prints one line for it; a second run does not install it again.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -16,7 +16,7 @@ DEMO := https://localhost:8443
 DEMO_SECRETS := inventories/lab/.secrets
 
 .PHONY: help
-help: ## List the verbs
+help: ## List the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: setup
@@ -101,9 +101,10 @@ build: ## Build the collection, install it as Galaxy would, and list its playboo
 	@tests/sanity/build
 
 .PHONY: reference
-reference: ## Write docs/reference from the argument specs and the plugins' documentation
+reference: ## Write the tables of variables in the Markdown files, and the reference of roles and plugins into docs/reference
 	@tests/setup venv packages
-	@tests/sanity/reference write
+	@python -m tests.sanity.variable_tables
+	@tests/sanity/reference docs/reference
 
 .PHONY: molecule
 molecule: setup ## Test on lab servers: all scenarios, or one with SCENARIO=name

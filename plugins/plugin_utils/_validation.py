@@ -166,9 +166,7 @@ class Validation:
             errors: list[str] = []
             try:
                 if name in self.variables:
-                    value = self.templar.template(self.variables[name])
-                    if value is not None or "default" in option or option.get("required"):
-                        errors = list(type_errors(name, value, option))
+                    errors = list(type_errors(name, self.templar.template(self.variables[name]), option))
                 elif option.get("required"):
                     errors = [f"{name} is not set. Set it: {first_sentence(option)}."]
             except Exception as error:  # whatever a template of the inventory can raise

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,14 @@ import yaml
 from tests.support.project import OUTPUTS, PROJECT, ROLES, role_file
 
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+ROLE_PAGES = [PROJECT / "roles" / role / "README.md" for role in ROLES]
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 ROLE_VARIABLE = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROLES)})_[a-z0-9_]+(?![\w/-])")
 ANSWER = re.compile(r"(?<![\w./-])pacs_[a-z0-9_]+(?![\w/-])")
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
-@pytest.fixture(params=PAGES, ids=NAMES)
+@pytest.fixture(params=[*PAGES, *ROLE_PAGES], ids=[*NAMES, *ROLES])
 def page(request) -> Path:
     return request.param
 
@@ -32,9 +35,9 @@ def arguments() -> set[str]:
 
 
 def answers() -> set[str]:
-    """Every `pacs_…` that the wiring or an inventory gives, commented out or not, or that a play reads."""
-    files = [*PROJECT.glob("playbooks/**/*.yml"), *PROJECT.glob("inventories/*/**/*.yml")]
-    return {name for file in files for name in ANSWER.findall(file.read_text())}
+    """Return the names of the playbooks' own variables."""
+    spec = yaml.safe_load((PROJECT / "playbooks/meta/argument_specs.yml").read_text())
+    return set(spec["argument_specs"]["main"]["options"])
 
 
 def anchors(text: str) -> set[str]:
@@ -48,6 +51,15 @@ def unknown(page: Path, pattern: re.Pattern[str], known: set[str], not_variables
     return {name for name in pattern.findall(page.read_text()) if not name.endswith("_")} - known - not_variables
 
 
+@cache
+def files_of_a_clone() -> set[Path]:
+    """Return the files and directories that are in git or about to be, not those that `make` writes."""
+    listing = ("git", "-C", PROJECT, "ls-files", "--cached", "--others", "--exclude-standard")
+    names = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines()
+    files = {PROJECT / name for name in names}
+    return {file for file in files if file.exists()} | {directory for file in files for directory in file.parents}
+
+
 def test_links_lead_somewhere(page):
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text())):
@@ -55,7 +67,7 @@ def test_links_lead_somewhere(page):
             continue
         path, _hash, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
-        if not file.exists() or (anchor and anchor not in anchors(file.read_text())):
+        if file not in files_of_a_clone() or (anchor and anchor not in anchors(file.read_text())):
             broken.append(target)
     assert broken == []
 
@@ -71,20 +83,29 @@ def test_answers_exist(page):
     assert unknown(page, ANSWER, answers(), modules) == set()
 
 
-def test_verbs_exist(page):
-    verbs = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(), re.M))
+def test_answers_are_documented():
+    """The argument spec has every variable that a play reads or an inventory sets, and no other."""
+    files = {*PROJECT.glob("playbooks/**/*.yml"), *PROJECT.glob("inventories/*/**/*.yml")}
+    files.remove(PROJECT / "playbooks/meta/argument_specs.yml")
+    assert {name for file in files for name in ANSWER.findall(file.read_text())} == answers()
+
+
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(), re.M))
     code = re.findall(r"`make ([a-z0-9-]+)", page.read_text())
     code += [
-        verb for block in FENCE.findall(page.read_text()) for verb in re.findall(r"^make ([a-z0-9-]+)", block, re.M)
+        target for block in FENCE.findall(page.read_text()) for target in re.findall(r"^make ([a-z0-9-]+)", block, re.M)
     ]
-    assert set(code) - verbs == set()
+    assert set(code) - targets == set()
 
 
 def test_files_of_the_project_exist(page):
-    """What stands in backquotes and begins with one of the project's rooms is there."""
-    rooms = r"(?:playbooks|roles|plugins|molecule|tests|docs|inventories/(?:lab|onprem)|changelogs|\.config|\.ci)"
-    named = re.findall(rf"`({rooms}/[\w./*-]+)`", page.read_text())
-    assert [path for path in named if ".secrets" not in path and not list(PROJECT.glob(path.rstrip("/")))] == []
+    """A path in backquotes that begins with one of the project's directories exists."""
+    directories = r"(?:playbooks|roles|plugins|molecule|tests|docs|inventories/(?:lab|onprem)|changelogs|\.config|\.ci)"
+    named = re.findall(rf"`({directories}/[\w./*-]+)`", page.read_text())
+    generated = (".secrets", "docs/reference/")
+    named = [path for path in named if not any(part in path for part in generated)]
+    assert [path for path in named if not list(PROJECT.glob(path.rstrip("/")))] == []
 
 
 def test_readme_lists_every_page():
@@ -92,10 +113,15 @@ def test_readme_lists_every_page():
     assert [name for name in NAMES[1:] if f"({name})" not in readme] == []
 
 
-def test_readme_lists_every_verb():
-    verbs = set(re.findall(r"^([a-z0-9-]+):.*## ", (PROJECT / "Makefile").read_text(), re.M)) - {"help"}
+def test_variables_page_lists_every_role():
+    page = (PROJECT / "docs/variables.md").read_text()
+    assert [role for role in ROLES if f"(../roles/{role}/README.md#variables)" not in page] == []
+
+
+def test_readme_lists_every_make_target():
+    targets = set(re.findall(r"^([a-z0-9-]+):.*## ", (PROJECT / "Makefile").read_text(), re.M)) - {"help"}
     listed = set(re.findall(r"^\| `make ([a-z0-9-]+)` \|", (PROJECT / "README.md").read_text(), re.M))
-    assert listed == verbs
+    assert listed == targets
 
 
 def test_examples_are_yaml(page):

@@ -73,11 +73,6 @@ def test_every_argument_is_described(role):
     assert [name for name, option in options.items() if not option.get("description")] == []
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_readme_points_to_the_reference(role):
-    assert f"docs/reference/{role}_role.rst" in (PROJECT / "roles" / role / "README.md").read_text()
-
-
 def test_wiring_is_short():
     lines = (PROJECT / "playbooks/group_vars/all/wiring.yml").read_text().splitlines()
     assert len(lines) < 110
