@@ -19,8 +19,10 @@ from ansible.template import trust_as_template
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import WIRING, load, unknown_variables
 
 PLAYBOOK = "pacs"
-# The wiring's table of role variables that an inventory sets by another name.
+# The playbooks' table of role variables that an inventory sets by another name.
 INVENTORY_NAMES = "__pacs_inventory_names"
+# What the playbooks register when they have validated all roles.
+VALIDATED = "__pacs_validated"
 CONTAINERS: dict[str, Any] = {"dict": Mapping, "list": (list, tuple)}
 KINDS = {
     "bool": "true or false",
@@ -219,7 +221,8 @@ def validate(templar: Any, variables: Mapping[str, Any], roles: Sequence[str], p
         validation.errors += unknown_variables(variables["hostvars"][variables["inventory_hostname"]])
     everything = [PLAYBOOK, *roles] if playbook else roles
     # All types first: through the wiring a wrong value reaches the assertions of other roles.
-    for role in [role for role in everything if validation.check_types(role)]:
+    types_are_known = VALIDATED in variables
+    for role in [role for role in everything if types_are_known or validation.check_types(role)]:
         if validation.is_enabled(role):
             validation.check_assertions(role)
     return validation.errors or validation.consequences
