@@ -110,8 +110,8 @@ class LookupModule(LookupBase):
         return [self._secret(term, directory, length) for term in terms]
 
     def _secret(self, name: str, directory: str, length: int) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-            raise AnsibleError(f"secret: '{name}' is not a name of letters, digits, '.', '_' and '-'.")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]*", name):
+            raise AnsibleError(f"secret: '{name}' is not a name of letters, digits, '.', '_', '@' and '-'.")
         path = os.path.join(directory, name)
         close_directory(directory)
         if os.path.islink(path) and not os.path.exists(path):

@@ -32,6 +32,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "reverse_proxy_archive_connections": "16",
         "reverse_proxy_audit_log_days": "30",
         "pacs_web_password": 1234567890123,
+        "pacs_web_users": [{"name": "jane"}, {"name": "joe", "password": "Joes7Password"}],
         "pacs_modalities": [{"name": "ct1", "aet": 123, "host": "192.0.2.7", "port": "104", "tls": "no"}],
     },
     "bad": {
@@ -51,6 +52,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "orthanc_memory_mb": "much",
         "reverse_proxy_https_port": 80,
         "pacs_archive_password": "Hush7Hush7Hush7",
+        "pacs_web_users": [{"name": "a b"}, {"name": "joe", "password": "Hush7\nHush7"}],
         "pacs_modalities": [
             {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"},
             {"name": "ct2", "host": "192.0.2.8", "manufacturr": "GE"},
@@ -178,6 +180,8 @@ def test_wrong_types_are_told_beside_the_findings_of_other_roles(run):
         "pacs_modalities, entry 3: allow, entry 1 is 'stor'. Did you mean store? Set it to one of echo, store, find,",
         "pacs_modalities, entry 4 is 'ct4', which is text. Set it to a dictionary of names and values.",
         "Set each to a port of its own",
+        "pacs_web_users (with pacs_web_user and pacs_web_password) contains the name a b",
+        "contains a password that cannot be used, for joe",
     ):
         assert finding in said["types"]
     assert "entry 1 (ct1)" not in said["types"]

@@ -21,6 +21,18 @@ CALLED = {"name": "called", "aet": "CALLED", "host": "192.0.2.22", "allow": []}
 SAFE: dict[str, Any] = {"name": "safe", "aet": "SAFE", "host": "192.0.2.23", "tls": "yes"}
 
 
+def test_people_log_in_with_passwords_of_theirs_or_generated_ones(tmp_path):
+    loader = DataLoader()
+    variables = loader.load_from_file(str(WIRING), trusted_as_template=True)
+    users = [{"name": "jane"}, {"name": "joe", "password": "Joes7Password"}]
+    answers = {"inventory_dir": None, "pacs_secrets_directory": str(tmp_path), "pacs_web_users": users}
+    templar = Templar(loader, variables=variables | answers)
+    first, joe, jane = templar.template(trust_as_template("{{ reverse_proxy_users }}"))
+    assert (first["name"], joe, jane["name"]) == ("admin", users[1], "jane")
+    assert jane["password"] == (tmp_path / "web_password_jane").read_text().strip()
+    assert len({first["password"], joe["password"], jane["password"]}) == 3
+
+
 def networks(**answers: Any) -> tuple[list[str], list[str]]:
     """Who reaches the plain DICOM port, and who the one with TLS."""
     loader = DataLoader()
