@@ -59,7 +59,7 @@ PLAY = """
 def run(
     tmp_path: pathlib.Path, cases: dict[str, dict[str, Any]], *options: str, tasks_from: str = "preflight"
 ) -> dict[str, Any]:
-    """Runs the role's file for all cases at once, each a host of its own; the findings of each ([] where it passed)."""
+    """Runs the role's file for all cases at once, each a host of its own; the errors of each ([] where it passed)."""
     results = tmp_path / "results"
     results.mkdir(exist_ok=True)
     common = {
@@ -175,7 +175,7 @@ def test_provided_pairs(tmp_path: pathlib.Path):
         )
 
     key_of_it, certificate, ca = (f"certificates_provided_{part}" for part in ("key", "certificate", "ca"))
-    # case: its variables, the variable that the finding must name, a word of the finding
+    # case: its variables, the variable that the error must name, a word of the error
     cases: dict[str, tuple[dict[str, Any], str, str]] = {
         "good": (case(), "", ""),
         "wildcard": (case("wildcard.pem"), "", ""),

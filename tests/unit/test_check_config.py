@@ -1,4 +1,4 @@
-"""An inventory is checked without its servers: all findings at once, and nothing is written."""
+"""An inventory is checked without its servers: all errors at once, and nothing is written."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ HOSTS: dict[str, dict[str, Any]] = {
             "ct4",
         ],
     },
-    # Each of these once broke the whole list of findings.
+    # Each of these once broke the whole list of errors.
     "shapes": {
         "pacs_name": "shapes.example.org",
         "pacs_modalities": {"ct1": {"aet": "CT1"}},
@@ -156,9 +156,9 @@ def test_a_wrong_inventory_fails(run):
     assert "unreachable=0" in done.stdout
 
 
-def test_all_findings_of_a_server_come_at_once(run):
+def test_all_errors_of_a_server_come_at_once(run):
     _done, said, _files = run
-    for finding in (
+    for error in (
         "pacs_modalites is set, but nothing reads it. Did you mean pacs_modalities?",
         "orthanc_configuration.StableAgee is not known",
         "orthanc_configuration.HttpServer does nothing",
@@ -166,12 +166,12 @@ def test_all_findings_of_a_server_come_at_once(run):
         "orthanc_configuration.ExecuteLuaEnabled is true, which is dangerous",
         "Set each to 1 to 65535",
     ):
-        assert finding in said["bad"]
+        assert error in said["bad"]
 
 
-def test_wrong_types_are_told_beside_the_findings_of_other_roles(run):
+def test_wrong_types_are_told_beside_the_errors_of_other_roles(run):
     _done, said, _files = run
-    for finding in (
+    for error in (
         "orthanc_memory_mb is 'much'. Set orthanc_memory_mb to a whole number",
         "pacs_modalities, entry 2 (ct2) has no aet, which is required. Set aet: AE title with which it calls",
         "pacs_modalities, entry 2 (ct2): manufacturr is not an option. Did you mean manufacturer?",
@@ -183,14 +183,14 @@ def test_wrong_types_are_told_beside_the_findings_of_other_roles(run):
         "pacs_web_users (with pacs_web_user and pacs_web_password) contains the name a b",
         "contains a password that cannot be used, for joe",
     ):
-        assert finding in said["types"]
+        assert error in said["types"]
     assert "entry 1 (ct1)" not in said["types"]
     assert "orthanc_modalities" not in said["types"]
 
 
 def test_a_value_of_any_type_breaks_no_list(run):
     _done, said, _files = run
-    for finding in (
+    for error in (
         "pacs_modalities is a dictionary. Set pacs_modalities to a list of entries, such as [{name: …, aet: …,",
         "pacs_dicom_networks is '10.0.0.0/8', which is text. Set pacs_dicom_networks to a list, such as [10.0.0.0/8]",
         "orthanc_plugins is 'OrthancDicomWeb', which is text. Set orthanc_plugins to a list",
@@ -201,7 +201,7 @@ def test_a_value_of_any_type_breaks_no_list(run):
         # The assertions of a role whose types are right.
         "certificates_days is 0. Set it to 1 to 825",
     ):
-        assert finding in said["shapes"]
+        assert error in said["shapes"]
     for noise in ("orthanc_modalities", "reverse_proxy_dicom_networks", "cannot be evaluated", "Error", "workers"):
         assert noise not in said["shapes"]
     assert "pacs_modalities is empty (null)" in said["nothing"]
@@ -218,27 +218,27 @@ def test_a_template_that_cannot_be_worked_out_is_told_with_its_variable(run):
 
 def test_what_nothing_reads_is_told_and_what_is_the_users_is_not(run):
     _done, said, _files = run
-    for finding in (
+    for error in (
         "pacs_modalities_exclusive is set, but nothing reads it. Did you mean orthanc_modalities_exclusive?",
         "postgresql_server_tuning is set, but nothing reads it.",
         "orthanc_configuraton is set, but nothing reads it. Did you mean orthanc_configuration?",
         "ORTHANC__STABLE_AGE is the name of an environment variable",
         "set orthanc_configuration.StableAge",
     ):
-        assert finding in said["unread"]
+        assert error in said["unread"]
     for name in ("my_reverse_proxy", "__orthanc_note", "lab_publish", "postgresql_connection"):
         assert name not in said["unread"]
 
 
 def test_who_may_call_is_told_in_the_words_of_the_inventory(run):
     _done, said, _files = run
-    for finding in (
+    for error in (
         'pacs_dicom_networks or pacs_dicom_tls_networks contains "300.1.1.1/8", which is not a valid network',
         "pacs_modalities: the host of ct1 is '192.0.2.999', which is neither an IP address nor a DNS name",
         "pacs_modalities contains the name ct2, verify more than once",
         "verify is the name of the checks after every run",
     ):
-        assert finding in said["network"]
+        assert error in said["network"]
     assert "reverse_proxy_dicom_networks" not in said["network"]
 
 
@@ -250,7 +250,7 @@ def test_what_is_said_twice_or_for_nothing_is_told(run):
     assert "orthanc_database.ca is '/nowhere.pem', which is not a file on the controller" in said["given"]
 
 
-def test_no_finding_shows_a_secret(run):
+def test_no_error_shows_a_secret(run):
     done, _said, _files = run
     assert "Hush7" not in done.stdout + done.stderr
 

@@ -60,9 +60,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("answers", "message"), BAD, ids=lambda value: str(value)[:60])
 def test_bad_values_are_refused_with_the_remedy(answers, message):
-    findings = ROLE.errors(**answers)
-    assert len(findings) == 1
-    assert message in findings[0]
+    found = ROLE.errors(**answers)
+    assert len(found) == 1
+    assert message in found[0]
 
 
 def test_logs_are_limited_and_containers_outlive_the_engine():

@@ -127,7 +127,7 @@ def test_rendering_twice_gives_the_same():
 # Refusals
 
 
-def test_defaults_have_no_findings():
+def test_defaults_have_no_errors():
     assert OHIF.errors() == []
 
 
@@ -143,7 +143,7 @@ GOOD: list[dict[str, t.Any]] = [
 
 
 @pytest.mark.parametrize("overrides", GOOD, ids=str)
-def test_good_values_have_no_findings(overrides):
+def test_good_values_have_no_errors(overrides):
     assert OHIF.errors(**overrides) == []
 
 
@@ -196,22 +196,22 @@ BAD: list[tuple[str, dict[str, t.Any]]] = [
 
 @pytest.mark.parametrize(("name", "overrides"), BAD, ids=str)
 def test_bad_values_are_refused_by_name_with_a_remedy(name, overrides):
-    findings = OHIF.errors(**overrides)
-    assert len(findings) == 1
-    assert name in findings[0]
-    assert "Set " in findings[0]
+    found = OHIF.errors(**overrides)
+    assert len(found) == 1
+    assert name in found[0]
+    assert "Set " in found[0]
 
 
-def test_all_findings_are_told_at_once():
+def test_all_errors_are_told_at_once():
     overrides = {"ohif_base_path": "ohif", "ohif_title": "", "ohif_keep_releases": 0, "ohif_version": "latest"}
-    findings = OHIF.errors(**overrides)
-    assert {name for name in overrides if any(finding.startswith(name) for finding in findings)} == set(overrides)
+    found = OHIF.errors(**overrides)
+    assert {name for name in overrides if any(error.startswith(name) for error in found)} == set(overrides)
 
 
 def test_rsync_missing_on_the_controller_is_a_finding():
-    findings = OHIF.errors(__ohif_rsync="")
-    assert len(findings) == 1
-    assert "rsync" in findings[0]
+    found = OHIF.errors(__ohif_rsync="")
+    assert len(found) == 1
+    assert "rsync" in found[0]
 
 
 @pytest.mark.parametrize("source", ["npm", "archive", "git"])

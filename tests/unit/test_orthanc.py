@@ -32,7 +32,7 @@ def configuration(**answers: Any) -> dict[str, Any]:
     return json.loads(ROLE.value("__orthanc_json | to_json", **answers))
 
 
-def test_defaults_have_no_findings():
+def test_defaults_have_no_errors():
     assert ROLE.errors() == []
 
 
@@ -70,7 +70,7 @@ ODD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("answers", ODD, ids=str)
-def test_odd_but_good_values_have_no_findings(answers):
+def test_odd_but_good_values_have_no_errors(answers):
     assert ROLE.errors(**answers) == []
     compose = yaml.safe_load(ROLE.render("compose.yml", **answers))
     assert compose["services"]["orthanc"]["read_only"] is True
@@ -254,25 +254,25 @@ BUCKETS = [
 @pytest.mark.parametrize(("bucket", "endpoint", "good"), BUCKETS, ids=str)
 def test_names_of_buckets(bucket, endpoint, good):
     storage = {"bucket": bucket, "region": "eu-central-1", "endpoint": endpoint}
-    findings = ROLE.errors(orthanc_object_storage=storage, orthanc_database=DATABASE)
-    assert len(findings) == (0 if good else 1)
-    assert good or f"orthanc_object_storage.bucket is '{bucket}'" in findings[0]
+    found = ROLE.errors(orthanc_object_storage=storage, orthanc_database=DATABASE)
+    assert len(found) == (0 if good else 1)
+    assert good or f"orthanc_object_storage.bucket is '{bucket}'" in found[0]
 
 
 def test_a_bucket_needs_the_index_in_postgresql():
-    findings = ROLE.errors(orthanc_object_storage={"bucket": "images", "region": "eu-central-1"})
-    assert len(findings) == 1
-    assert "Set orthanc_database (with the role postgresql: its provider)" in findings[0]
+    found = ROLE.errors(orthanc_object_storage={"bucket": "images", "region": "eu-central-1"})
+    assert len(found) == 1
+    assert "Set orthanc_database (with the role postgresql: its provider)" in found[0]
 
 
-def test_no_finding_shows_a_password():
+def test_no_error_shows_a_password():
     for password in ("shorty7", "line\nbreak in it", "changeme"):
         found = ROLE.errors(orthanc_users=[{"name": "ab", "password": password}])
         assert found
-        assert not any(password in finding for finding in found)
+        assert not any(password in error for error in found)
 
 
-def test_all_findings_come_at_once():
+def test_all_errors_come_at_once():
     assert len(ROLE.errors(orthanc_aet="", orthanc_memory_mb=1, orthanc_uid=0)) == 3
 
 
@@ -553,9 +553,9 @@ def test_a_network_that_stands_is_not_asked_about():
     ids=str,
 )
 def test_a_database_that_cannot_be_is_refused(change, message):
-    findings = ROLE.errors(orthanc_database=DATABASE | change)
-    assert [finding for finding in findings if message in finding], findings
-    assert not any("two" in finding for finding in findings)
+    found = ROLE.errors(orthanc_database=DATABASE | change)
+    assert [error for error in found if message in error], found
+    assert not any("two" in error for error in found)
 
 
 @pytest.mark.parametrize(

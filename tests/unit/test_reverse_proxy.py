@@ -513,11 +513,11 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 def test_bad_values_are_refused(variable, answers):
     found = errors(answers)
     assert len(found) >= 1
-    assert any(variable in finding and re.search(r"\b[Ss]et\b", finding) for finding in found), found
+    assert any(variable in error and re.search(r"\b[Ss]et\b", error) for error in found), found
     assert "hidden" not in " ".join(found)
 
 
-def test_findings_come_together():
+def test_errors_come_together():
     assert (
         len(errors({"reverse_proxy_workers": 0, "reverse_proxy_max_upload": "lots", "reverse_proxy_server_names": []}))
         == 3
