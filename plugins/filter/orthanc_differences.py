@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: orthanc_differences
-short_description: Whether an archive that runs is the one that was asked for
+short_description: Compare a running Orthanc with its configuration
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Compares what an archive reports of itself with what was written into its configuration. Found are plugins that did
-    not load, an index that fell back to SQLite, images that do not go where they should, other values than those
+  - Compares what Orthanc reports about itself with the configuration that was written. Differences are plugins that did
+    not load, an index that fell back to SQLite, images in another storage than configured, values other than those
     written, and options that the running version does not read.
 options:
   _input:
@@ -33,27 +33,26 @@ options:
     type: dict
     default: {}
   written:
-    description: What stands in the archive's files, without secrets.
+    description: The content of Orthanc's files, without secrets.
     type: dict
     default: {}
   configuration:
-    description: What the user gave.
+    description: The user's part of the configuration.
     type: dict
     default: {}
   log:
     description:
-      - Lines of the archive's log since its start. What they tell of plugins and options that it does not take is a
-        difference, too.
+      - Lines of Orthanc's log since its start. Errors in it about plugins and options are differences, too.
     type: list
     elements: str
     default: []
 seealso:
-  - plugin: lightbox.pacs.orthanc_findings
+  - plugin: lightbox.pacs.orthanc_configuration_errors
     plugin_type: filter
 """
 
 EXAMPLES = r"""
-- name: Ask the archive
+- name: Gather information about Orthanc
   lightbox.pacs.orthanc_info:
     url: http://127.0.0.1:8042
     url_username: reverse_proxy
@@ -61,7 +60,7 @@ EXAMPLES = r"""
     gather_subset: [system, plugins]
   register: info
 
-- name: Refuse an archive whose plugin did not load
+- name: Fail when a plugin did not load
   ansible.builtin.assert:
     that: differences == []
     fail_msg: "{{ differences }}"
@@ -71,7 +70,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The findings, each with what to do. Empty where the archive is the one that was asked for.
+  description: The differences, each with what to do. Empty where there are none.
   type: list
   elements: str
 """
@@ -81,12 +80,8 @@ from typing import Any
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_report import differences
 
 
-def orthanc_differences(info: Any, **asked: Any) -> list[str]:
-    return differences(info, **asked)
-
-
 class FilterModule:
     """The filter of this file."""
 
     def filters(self) -> dict[str, Any]:
-        return {"orthanc_differences": orthanc_differences}
+        return {"orthanc_differences": differences}

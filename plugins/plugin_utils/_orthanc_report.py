@@ -4,7 +4,8 @@
 
 # This plugin_utils is private to the collection: its interface may change without notice.
 
-"""Whether an archive that runs is the one that was asked for: what it reports and what its log says, as findings."""
+
+"""Whether the Orthanc that runs is the one that was configured: what it reports, and what its log means."""
 
 from __future__ import annotations
 
@@ -12,78 +13,88 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options import (
-    Archive,
-    findings,
-    is_a,
-    known,
-    shown,
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_model import (
+    Orthanc,
+    format_value,
+    load_data,
 )
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options import configuration_errors
 
-# What an archive that serves may have overcome.
-PASSING = ("The database is currently not available", "locked by another instance")
+# What Orthanc may log while it starts and recover from.
+TEMPORARY = ("The database is currently not available", "locked by another instance")
 
-# What the archive writes into its log (1.12.7), and what to do.
+# What Orthanc 1.12.7 logs, and what to do.
 LOG: tuple[tuple[str, str], ...] = (
     (
         r"Inexistent path to plugin: \S*/lib(?P<what>\w+)\.so",
-        "orthanc_plugins asks for {what}, which is not in the archive's image. Take it out, or use another image.",
+        "orthanc_plugins contains {what}, which is not in Orthanc's image. Remove it, or use another image.",
     ),
     (
         r"Error while initializing plugin \S*/lib(?P<what>\w+)\.so",
-        "The plugin {what} could not start; the lines above this one in the log say why. Mend its options in "
-        "orthanc_configuration, or take it out of orthanc_plugins.",
+        "The plugin {what} could not start; the previous lines of the log give the reason. Correct its options in "
+        "orthanc_configuration, or remove it from orthanc_plugins.",
     ),
     (
         r'The configuration option "(?P<what>[\w.]+)" must be (?P<more>.+)',
-        "orthanc_configuration.{what} must be {more}. Set it so.",
+        "orthanc_configuration.{what} has the wrong type. Set it to {more}.",
     ),
     (
         r'configuration section "(?P<what>\w+)" is defined in 2 different',
-        "{what} stands in two files of the archive's configuration directory. Remove the one that is not this role's.",
+        "{what} is set in two files of Orthanc's configuration directory. Remove the file that the role did not write.",
     ),
     (
         r"No available configuration for the (?P<what>\w+) index plugin",
-        "The plugin for {what} has no configuration, so that the archive would keep its index in SQLite. Set "
-        "orthanc_database (from the playbooks: postgresql_provider).",
+        "The {what} plugin has no configuration, so that Orthanc would keep its index in SQLite. Set orthanc_database "
+        "(in the playbooks: postgresql_provider).",
     ),
     (
-        PASSING[0],
-        "The archive does not reach its database. Look whether it runs and lets the archive in (docs/database.md).",
+        TEMPORARY[0],
+        "Orthanc cannot connect to its database. Check that the database runs and accepts Orthanc's connections "
+        "(docs/database.md).",
     ),
     (
-        PASSING[1],
-        "Another archive uses the same database. Stop that one, or give this one a database of its own.",
+        TEMPORARY[1],
+        "Another Orthanc uses the same database. Stop that one, or give this one a database of its own.",
+    ),
+)
+# Plugins that take over the index or the images, the field of /system with their path, and what happened without it.
+BACKENDS = (
+    (
+        ("PostgreSQLIndex", "MySQLIndex", "OdbcIndex"),
+        "database_backend_plugin",
+        "the index fell back to SQLite. Correct the database's options",
+    ),
+    (
+        ("AwsS3Storage", "AzureBlobStorage", "GoogleCloudStorage", "PostgreSQLStorage", "AdvancedStorage"),
+        "storage_area_plugin",
+        "Orthanc keeps the images on its disk. Correct the storage's options",
     ),
 )
 
 
-def log_findings(lines: Iterable[str], serves: bool = False) -> list[str]:
-    """What the lines of an archive's log mean, each once. Lines that are not known are passed over.
+def log_errors(lines: Iterable[str], is_running: bool = False) -> list[str]:
+    """Return what the lines of Orthanc's log mean, each once. Other lines are ignored.
 
-    serves: the archive answers, so that what may pass has passed.
+    is_running: Orthanc answers, so that temporary errors are over.
     """
-    found: list[str] = []
-    for line in lines:
-        for pattern, say in LOG:
-            if serves and pattern in PASSING:
-                continue
-            if match := re.search(pattern, line):
-                finding = say.format(**{"what": "", "more": ""} | match.groupdict())
-                if finding not in found:
-                    found.append(finding)
-    return found
+    errors = [
+        remedy.format_map({"what": "", "more": ""} | match.groupdict())
+        for line in lines
+        for pattern, remedy in LOG
+        if not (is_running and pattern in TEMPORARY) and (match := re.search(pattern, line))
+    ]
+    return list(dict.fromkeys(errors))
 
 
-def snake(name: str) -> str:
+def to_snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def reported_versions(system: Mapping[str, Any], plugins: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Library, or Orthanc → version, as far as the archive tells one."""
+def read_versions(system: Mapping[str, Any], plugins: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return Orthanc or library → version, as far as Orthanc reports one."""
     libraries = {
         identifier: library
-        for product in known()["products"].values()
+        for product in load_data()["products"].values()
         for library, identifier in product.get("libraries", {}).items()
     }
     versions = {"Orthanc": str(system["version"])}
@@ -93,23 +104,23 @@ def reported_versions(system: Mapping[str, Any], plugins: Iterable[Mapping[str, 
     return versions
 
 
-def unloaded(archive: Archive, loaded: set[str]) -> Iterator[str]:
-    """Each library tells one name. Of some that name is known; the others can only be counted."""
-    why = f"it tells of {', '.join(sorted(loaded)) or 'none'}. Its log says why (docker logs lightbox-orthanc)."
-    names, nameless = set(), []
-    for plugin in archive.plugins:
-        product = archive.products.get(archive.product_of.get(plugin, ""), {})
+def find_unloaded_plugins(orthanc: Orthanc, loaded: set[str]) -> Iterator[str]:
+    """Yield libraries that did not load. Those whose identifier in /plugins is not in the data are only counted."""
+    reason = f"It loaded {', '.join(sorted(loaded)) or 'none'}. The reason is in its log: docker logs lightbox-orthanc"
+    identifiers, unlisted = set(), []
+    for plugin in orthanc.plugins:
+        product = orthanc.products.get(orthanc.product_of.get(plugin, ""), {})
         if "read" not in product:
-            nameless.append(plugin)
+            unlisted.append(plugin)
             continue
-        names.add(product["libraries"][plugin])
+        identifiers.add(product["libraries"][plugin])
         if product["libraries"][plugin] not in loaded:
-            yield f"orthanc_plugins asks for {plugin}, but the archive did not load it: {why}"
-    there = len(loaded - names - {"explorer.js"})
-    if there < len(nameless):
+            yield f"orthanc_plugins contains {plugin}, but Orthanc did not load it. {reason}"
+    others = len(loaded - identifiers - {"explorer.js"})
+    if others < len(unlisted):
         yield (
-            f"orthanc_plugins asks for {', '.join(nameless)}, but the archive loaded only {there} of "
-            f"{len(nameless)}: {why}"
+            f"orthanc_plugins contains {', '.join(unlisted)}, but Orthanc loaded only {others} of {len(unlisted)}. "
+            f"{reason}"
         )
 
 
@@ -122,53 +133,38 @@ def differences(
     configuration: Mapping[str, Any] | None = None,
     log: Iterable[str] = (),
 ) -> list[str]:
-    """What an archive reports that is not what was asked for.
+    """Return how the running Orthanc differs from its configuration.
 
     info is the result of the module orthanc_info with system and plugins; plugins all that are to be loaded; written
-    what stands in the archive's files; configuration what the user gave.
+    the content of Orthanc's files; configuration the user's part of it.
     """
-    system = info.get("system")
+    system, loaded = info.get("system"), info.get("plugins") or []
     if not system:
-        return ["The archive does not tell anything of itself. Look on: docker logs lightbox-orthanc"]
-    archive = Archive(flavor, list(plugins), versions or {}, {}, [], "orthanc_configuration")
-    reported = reported_versions(system, info.get("plugins") or [])
-    found = list(unloaded(archive, {plugin["id"] for plugin in info.get("plugins") or []}))
+        return ["Orthanc returned no system information. Check its log: docker logs lightbox-orthanc"]
+    orthanc = Orthanc(flavor=flavor, plugins=plugins, versions=versions)
+    errors = list(find_unloaded_plugins(orthanc, {plugin["id"] for plugin in loaded}))
 
-    for libraries, said, what, way in (
-        (
-            ("PostgreSQLIndex", "MySQLIndex", "OdbcIndex"),
-            "database_backend_plugin",
-            "index in a database, but it fell back to SQLite",
-            "the database's options",
-        ),
-        (
-            ("AwsS3Storage", "AzureBlobStorage", "GoogleCloudStorage", "PostgreSQLStorage", "AdvancedStorage"),
-            "storage_area_plugin",
-            "images in another storage, but it keeps them on its disk",
-            "the storage's options",
-        ),
-    ):
-        asked = [plugin for plugin in plugins if plugin.endswith(libraries)]
-        if asked and not system.get(said):
-            found.append(f"The archive was asked to keep its {what}. Its log says why; then mend {way} ({asked[0]}).")
+    for libraries, field, effect in BACKENDS:
+        wanted = [plugin for plugin in plugins if plugin.endswith(libraries)]
+        if wanted and not system.get(field):
+            errors.append(f"{wanted[0]} is to be loaded, but {effect}; the reason is in Orthanc's log.")
 
     for name, value in (written or {}).items():
-        is_said = system.get(snake(name))
-        same_kind = (
-            is_said is not None and (is_a(is_said, "bool") == is_a(value, "bool")) and type(is_said) is type(value)
-        )
-        if same_kind and is_said != value:
-            found.append(
-                f"{name} was written as {shown(value)}, but the archive runs with {shown(is_said)}. Another one may "
-                "answer at that address, or the container is older than its files: docker restart lightbox-orthanc"
+        actual = system.get(to_snake_case(name))
+        if type(actual) is type(value) and actual != value:
+            errors.append(
+                f"{name} was written as {format_value(value)}, but Orthanc runs with {format_value(actual)}. Another "
+                "server may answer at that address, or the container is older than its files: docker restart "
+                "lightbox-orthanc"
             )
 
-    # Other versions than those for which the options were checked matter only where an option depends on it.
-    def checked(versions: Mapping[str, str]) -> list[str]:
-        return findings(configuration or {}, flavor, plugins, versions=versions, merged={})
+    # Other versions than those of the check before the start matter only where an option depends on them.
+    def check(versions: Mapping[str, str]) -> list[str]:
+        return configuration_errors(
+            configuration or {}, flavor, plugins, versions=versions, merged={}, versions_from="the server"
+        )
 
-    before = checked(versions or {})
-    for finding in checked({**(versions or {}), **reported}):
-        if finding not in before and "orthanc_versions says" in finding:
-            found.append(finding.replace("orthanc_versions says that the archive carries", "the archive that runs is"))
-    return [*found, *(finding for finding in log_findings(log, serves=True) if finding not in found)]
+    before = check(versions or {})
+    after = check({**(versions or {}), **read_versions(system, loaded)})
+    errors += [error for error in after if error not in before and "the server has" in error]
+    return list(dict.fromkeys([*errors, *log_errors(log, is_running=True)]))

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ansible.module_utils.common.yaml import yaml_load
-from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options import findings as option_findings
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options import configuration_errors
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WIRING = "playbooks/group_vars/all/wiring.yml"
@@ -68,7 +68,7 @@ def describe_environment_name(name: str) -> str:
     """Say what to do about a variable named like an environment variable of an image's start script."""
     reserved = load("roles/orthanc/vars/main/reserved.yml")["__orthanc_reserved"]
     place = f"orthanc_configuration.{name}"
-    for error in option_findings({name: True}, "orthancteam", ["OrthancDicomWeb"], reserved=reserved):
+    for error in configuration_errors({name: True}, plugins=["OrthancDicomWeb"], reserved=reserved):
         if error.startswith(place) and "environment variable" in error:
             return error.replace(place, name, 1)
     return f"{name} is the name of an environment variable, and nothing reads it. Set it in orthanc_configuration."

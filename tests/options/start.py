@@ -1,7 +1,7 @@
-"""Runs inside an image of the archive: starts it with every option as it should be, then with each of a wrong type.
+"""Start Orthanc inside its image with every option right, then with each of a wrong type.
 
-Needs nothing but Python. Reads the options from the standard input, as JSON: place → {type, default}. Prints one line
-for each start that was not as expected, and a last one with what it counted.
+Needs only Python. Reads the options from standard input as JSON: place → {type, default}. Prints a line for each start
+that was not as expected, and a summary.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ BASE = {
     "IndexDirectory": DIRECTORY,
     "Plugins": [f"{PLUGINS}/libOrthancDicomWeb.so", f"{PLUGINS}/libOrthancGdcm.so"],
 }
-# Files that the defaults name and that are not there, and what the base says.
+# Set in BASE, or naming files that do not exist.
 LEFT_OUT = ("StorageDirectory", "IndexDirectory", "Plugins", "TemporaryDirectory", "IngestTranscoding")
 WRONG = {"bool": "true", "uint": "5", "int": "5", "str": 5, "strings": 5, "dict": [1], "list": 5}
 
 
-def starts(configuration: dict, seconds: float) -> tuple[bool, list[str]]:
-    """Whether the archive comes up and stays up, and what its log calls errors."""
+def try_start(configuration: dict, seconds: float) -> tuple[bool, list[str]]:
+    """Return whether Orthanc starts and keeps running, and the errors in its log."""
     shutil.rmtree(DIRECTORY, ignore_errors=True)
     os.makedirs(DIRECTORY)
     file, log = f"{DIRECTORY}.json", f"{DIRECTORY}.log"
@@ -48,7 +48,7 @@ def starts(configuration: dict, seconds: float) -> tuple[bool, list[str]]:
         return up, [line for line in stream.read().splitlines() if line.startswith("E")]
 
 
-def put(configuration: dict, place: str, value: object) -> dict:
+def set_option(configuration: dict, place: str, value: object) -> dict:
     whole = json.loads(json.dumps(configuration))
     where = whole
     *sections, name = place.split(".")
@@ -64,17 +64,18 @@ def main() -> int:
     for place, option in options.items():
         default = option.get("default")
         if default is not None and place not in LEFT_OUT and not str(default).endswith(".pem"):
-            right = put(right, place, default)
-    up, errors = starts(right, 20)
+            right = set_option(right, place, default)
+    up, errors = try_start(right, 20)
     if not up or errors:
-        print("With all defaults it does not start well:", *errors, sep="\n  ")
+        print("With all defaults Orthanc does not start without errors:", *errors, sep="\n  ")
     late = []
     for place, option in options.items():
         kind = option["type"] if isinstance(option["type"], str) else option["type"][0]
-        if kind in WRONG and starts(put(BASE, place, WRONG[kind]), 4)[0]:
+        if kind in WRONG and try_start(set_option(BASE, place, WRONG[kind]), 4)[0]:
             late.append(place)
+    result = "ok" if up and not errors else "not ok"
     print("Started although the type was wrong:", ", ".join(late))
-    print(f"{len(options)} options; with all defaults {'ok' if up and not errors else 'not ok'}; {len(late)} read late")
+    print(f"{len(options)} options; with all defaults {result}; {len(late)} not checked at the start")
     return 0 if up and not errors else 1
 
 

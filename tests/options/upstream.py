@@ -1,4 +1,4 @@
-"""Reads the options of the archive and its plugins out of upstream's own repositories, release by release."""
+"""Read the options of Orthanc and its plugins from upstream's repositories, release by release."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ CONSTANT = re.compile(
 )
 
 
-def number(version: str) -> tuple[int, ...]:
+def parse_version(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
 class Repository:
-    """A clone, bare or not, of which nothing is checked out."""
+    """A clone, bare or not. Nothing needs to be checked out."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.git_directory = path / ".git" if (path / ".git").is_dir() else path
@@ -54,7 +54,7 @@ class Repository:
         return subprocess.run(command, check=True, capture_output=True).stdout
 
     def releases(self, pattern: str, oldest: str) -> dict[str, str]:
-        """Version → commit. A commit called after the release wins over a tag, and a tag over a branch."""
+        """Return version → commit. A commit named after the release wins over a tag, and a tag over a branch."""
         found: dict[str, str] = {}
         for line in self.git("for-each-ref", "--format=%(refname)").decode().splitlines():
             match = re.fullmatch(rf"refs/(?:remotes/\w+/|heads/|tags/)(?:branches/)?{pattern}", line)
@@ -64,11 +64,11 @@ class Repository:
             commit, _blank, subject = line.partition(" ")
             if match := re.fullmatch(pattern, subject):
                 found[match[1]] = commit
-        kept = {version: found[version] for version in found if number(version) >= number(oldest)}
-        return dict(sorted(kept.items(), key=lambda item: number(item[0])))
+        kept = {version: found[version] for version in found if parse_version(version) >= parse_version(oldest)}
+        return dict(sorted(kept.items(), key=lambda item: parse_version(item[0])))
 
     def files(self, commit: str, paths: list[str]) -> dict[str, str]:
-        """Path → text of the sources below those of the paths that the commit has."""
+        """Return path → text of the sources below those paths that the commit has."""
         listed = self.git("ls-tree", "-r", "--name-only", commit).decode().splitlines()
         wanted = [
             name
@@ -85,36 +85,36 @@ class Repository:
         return texts
 
 
-def without_comments(text: str) -> str:
-    """JSON without // and /* */ comments; strings are left alone."""
+def strip_comments(text: str) -> str:
+    """Return JSON without // and /* */ comments, with strings unchanged."""
     return re.sub(r'("(?:\\.|[^"\\])*")|//[^\n]*|/\*.*?\*/', lambda match: match[1] or "", text, flags=re.S)
 
 
-def loads(text: str) -> Any:
-    return json.loads(re.sub(r",(\s*[}\]])", r"\1", without_comments(text)))
+def parse_json(text: str) -> Any:
+    return json.loads(re.sub(r",(\s*[}\]])", r"\1", strip_comments(text)))
 
 
-def kind(value: Any) -> str | None:
+def type_of(value: Any) -> str | None:
     if isinstance(value, list):
         return "strings" if value and all(isinstance(part, str) for part in value) else "list"
     return {bool: "bool", int: "int", float: "float", str: "str", dict: "dict"}.get(type(value))
 
 
-def documented(text: str, section: str | None) -> dict[str, dict[str, Any]]:
-    """Place → {type, default, since, commented} of the options in one of upstream's commented JSON files.
+def read_document(text: str, section: str | None) -> dict[str, dict[str, Any]]:
+    """Return place → {type, default, since, commented} of the options in one of upstream's commented JSON files.
 
-    Places are relative to the section. Options that are commented out stand there to be copied, and so do examples of
-    values: these are told apart by who calls.
+    Places are relative to the section. Commented-out options are there to be copied, and so are examples of values: the
+    caller tells them apart.
     """
     found: dict[str, dict[str, Any]] = {}
 
     def walk(value: dict[str, Any], above: str) -> None:
         for name, part in value.items():
-            found[above + name] = {"type": kind(part), "default": part}
+            found[above + name] = {"type": type_of(part), "default": part}
             if isinstance(part, dict):
                 walk(part, f"{above}{name}.")
 
-    content = loads(text)
+    content = parse_json(text)
     walk(content[section] if section else content, "")
 
     path: list[str] = []
@@ -125,7 +125,7 @@ def documented(text: str, section: str | None) -> dict[str, dict[str, Any]]:
             last = word[1:-1]
             place = ".".join([*path, last])
             if re.match(r"\s*:", text[token.end() :]):
-                note_since(found, place, section, remark)
+                record_since(found, place, section, remark)
                 remark = ""
         elif word in "{[":
             path.append(last)
@@ -138,10 +138,10 @@ def documented(text: str, section: str | None) -> dict[str, dict[str, Any]]:
             for part in re.finditer(r'"([A-Za-z0-9]\w*)"\s*:|[{}\[\]]', word):
                 if part[1] and depth == 0:
                     place = ".".join([*path, part[1]])
-                    relative = relate(place, section)
+                    relative = make_relative(place, section)
                     if relative is not None:
                         found.setdefault(relative, {"commented": True})
-                        note_since(
+                        record_since(
                             found,
                             place,
                             section,
@@ -153,8 +153,8 @@ def documented(text: str, section: str | None) -> dict[str, dict[str, Any]]:
     return found
 
 
-def relate(place: str, section: str | None) -> str | None:
-    """The place relative to the section, or None where it stands outside. The first part is the file's own brace."""
+def make_relative(place: str, section: str | None) -> str | None:
+    """Return the place relative to the section, or None outside of it. The first part is the file's own brace."""
     names = place.split(".")[1:]
     if section:
         if names[:1] != [section] or len(names) == 1:
@@ -163,8 +163,8 @@ def relate(place: str, section: str | None) -> str | None:
     return ".".join(names) or None
 
 
-def note_since(found: dict[str, dict[str, Any]], place: str, section: str | None, remark: str) -> None:
-    relative = relate(place, section)
+def record_since(found: dict[str, dict[str, Any]], place: str, section: str | None, remark: str) -> None:
+    relative = make_relative(place, section)
     news = re.findall(
         r"[Nn]ew\s+(?:experimental feature\s+)?in\s+Orthanc\s+(\d+\.\d+\.\d+)", re.sub(r"\n\s*(?://|\*)?", " ", remark)
     )
@@ -172,8 +172,8 @@ def note_since(found: dict[str, dict[str, Any]], place: str, section: str | None
         found[relative].setdefault("since", news[-1])
 
 
-def literal(text: str | None) -> Any:
-    """The value of a C++ literal, or None where it is an expression."""
+def parse_literal(text: str | None) -> Any:
+    """Return the value of a C++ literal, or None for an expression."""
     text = re.sub(r"/\*.*?\*/|//.*", "", text or "", flags=re.S).strip()
     if text in ("true", "false"):
         return text == "true"
@@ -184,8 +184,8 @@ def literal(text: str | None) -> Any:
     return None
 
 
-def called(texts: dict[str, str], places: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Place → {types, default} of the options that the sources read by calls."""
+def read_calls(texts: dict[str, str], places: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return place → {types, default} of the options that the sources read by calls."""
     constants = {
         path: {match[1] or match[2]: match[3] for match in CONSTANT.finditer(text)} for path, text in texts.items()
     }
@@ -203,11 +203,11 @@ def called(texts: dict[str, str], places: dict[str, str]) -> dict[str, dict[str,
             option = found.setdefault(places.get(word, places.get(name, name)), {"types": set()})
             sort = TYPES[match["got"] or match["looked"]]
             option["types"].add(sort)
-            if (value := literal(match["default"])) is not None and sort != "strings":
+            if (value := parse_literal(match["default"])) is not None and sort != "strings":
                 option["default"] = value
     return found
 
 
-def quoted(texts: dict[str, str]) -> set[str]:
-    """Every word that stands in quotes in the sources."""
+def read_strings(texts: dict[str, str]) -> set[str]:
+    """Return every word that is a string in the sources."""
     return {word for path, text in texts.items() if not path.endswith(".json") for word in re.findall(r'"(\w+)"', text)}

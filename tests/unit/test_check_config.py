@@ -160,7 +160,7 @@ def test_all_errors_of_a_server_come_at_once(run):
     _done, said, _files = run
     for error in (
         "pacs_modalites is set, but nothing reads it. Did you mean pacs_modalities?",
-        "orthanc_configuration.StableAgee is not known",
+        "orthanc_configuration.StableAgee is not an option of Orthanc",
         "orthanc_configuration.HttpServer does nothing",
         "orthanc_configuration.HttpBindAddresses needs Orthanc 1.12.10",
         "orthanc_configuration.ExecuteLuaEnabled is true, which is dangerous",

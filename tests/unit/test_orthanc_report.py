@@ -1,11 +1,11 @@
-"""What is read back after a start: plugins, database, storage, values, versions, and what the log means."""
+"""The check after a start: plugins, database, storage, values, versions, and errors in the log."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_report import differences, log_findings
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_report import differences, log_errors
 
 PLUGINS = ["OrthancDicomWeb", "OrthancGdcm"]
 SYSTEM = {
@@ -29,84 +29,85 @@ def info(*plugins: dict[str, str], **system: Any) -> dict[str, Any]:
     return {"system": SYSTEM | system, "plugins": list(plugins)}
 
 
-def told(what: dict[str, Any], plugins: list[str] | None = None, **more: Any) -> list[str]:
-    return differences(what, "debian", plugins or PLUGINS, written=WRITTEN, **more)
+def compare(information: dict[str, Any], plugins: list[str] | None = None, **more: Any) -> list[str]:
+    return differences(information, "debian", plugins or PLUGINS, written=WRITTEN, **more)
 
 
-def test_the_archive_that_was_asked_for_has_no_differences():
-    assert told(info(DICOM_WEB, GDCM)) == []
+def test_a_matching_server_has_no_differences():
+    assert compare(info(DICOM_WEB, GDCM)) == []
     assert (
-        told(info(DICOM_WEB, GDCM, INDEX, database_backend_plugin="/x.so"), [*PLUGINS, "OrthancPostgreSQLIndex"]) == []
+        compare(info(DICOM_WEB, GDCM, INDEX, database_backend_plugin="/x.so"), [*PLUGINS, "OrthancPostgreSQLIndex"])
+        == []
     )
-    # A plugin of one's own: whatever its name, it is there.
+    # A custom plugin may have any name.
     own = {"id": "mine", "version": "1", "description": ""}
-    assert told(info(DICOM_WEB, GDCM, own), [*PLUGINS, "MyPlugin"], versions={"MyPlugin": "1"}) == []
+    assert compare(info(DICOM_WEB, GDCM, own), [*PLUGINS, "MyPlugin"], versions={"MyPlugin": "1"}) == []
 
 
-def test_a_plugin_that_did_not_load_is_told():
-    (finding,) = told(info(DICOM_WEB))
-    assert "orthanc_plugins asks for OrthancGdcm, but the archive did not load it" in finding
-    assert "docker logs" in finding
+def test_a_plugin_that_did_not_load_is_reported():
+    (error,) = compare(info(DICOM_WEB))
+    assert "orthanc_plugins contains OrthancGdcm, but Orthanc did not load it" in error
+    assert "docker logs" in error
 
 
 @pytest.mark.parametrize("mine", [["MyPlugin"], ["StoneWebViewer", "OrthancWSI"]])
-def test_plugins_whose_names_are_not_known_are_counted(mine):
+def test_plugins_without_a_listed_identifier_are_counted(mine):
     there = [{"id": f"name{number}", "version": "1", "description": ""} for number in range(len(mine) - 1)]
     explorer = {"id": "explorer.js", "version": "", "description": ""}
-    (finding,) = told(info(DICOM_WEB, GDCM, explorer, *there), [*PLUGINS, *mine])
-    assert f"asks for {', '.join(mine)}, but the archive loaded only {len(there)} of {len(mine)}" in finding
+    (error,) = compare(info(DICOM_WEB, GDCM, explorer, *there), [*PLUGINS, *mine])
+    assert f"contains {', '.join(mine)}, but Orthanc loaded only {len(there)} of {len(mine)}" in error
 
 
-def test_what_the_log_says_is_a_difference_by_itself_unless_it_has_passed():
+def test_errors_in_the_log_are_differences_unless_they_are_over():
     lines = [line for line, _meaning in LINES]
-    found = told(info(DICOM_WEB, GDCM), log=lines)
-    assert any("OrthancExplorer2, which is not in the archive's image" in finding for finding in found)
-    assert not any("does not reach its database" in finding for finding in found)
-    assert any("does not reach its database" in finding for finding in log_findings(lines))
+    found = compare(info(DICOM_WEB, GDCM), log=lines)
+    assert any("OrthancExplorer2, which is not in Orthanc's image" in error for error in found)
+    assert not any("cannot connect to its database" in error for error in found)
+    assert any("cannot connect to its database" in error for error in log_errors(lines))
 
 
-def test_an_index_that_fell_back_to_sqlite_is_told_with_the_reason_of_the_log():
+def test_an_index_that_fell_back_to_sqlite_is_reported_with_the_reason_of_the_log():
     line = "W1121 04:10:56.3 MAIN PluginsManager.cpp:158] No available configuration for the PostgreSQL index plugin"
-    found = told(info(DICOM_WEB, GDCM, INDEX), [*PLUGINS, "OrthancPostgreSQLIndex"], log=[line])
+    found = compare(info(DICOM_WEB, GDCM, INDEX), [*PLUGINS, "OrthancPostgreSQLIndex"], log=[line])
     assert "fell back to SQLite" in found[0]
     assert "Set orthanc_database" in found[1]
 
 
-def test_images_that_go_to_the_disk_instead_of_the_bucket_are_told():
+def test_images_on_the_disk_instead_of_the_bucket_are_reported():
     bucket = {"id": "AWS S3 Storage", "version": "2.5.4", "description": ""}
-    (finding,) = told(info(DICOM_WEB, GDCM, bucket), [*PLUGINS, "OrthancAwsS3Storage"])
-    assert "keeps them on its disk" in finding
+    (error,) = compare(info(DICOM_WEB, GDCM, bucket), [*PLUGINS, "OrthancAwsS3Storage"])
+    assert "keeps the images on its disk" in error
 
 
-def test_another_value_than_the_written_one_is_told():
-    (finding,) = told(info(DICOM_WEB, GDCM, maximum_storage_mode="Recycle"))
-    assert 'MaximumStorageMode was written as "Reject", but the archive runs with "Recycle"' in finding
-    (finding,) = told(info(DICOM_WEB, GDCM, dicom_aet="OTHER"))
-    assert "Another one may answer" in finding
+def test_a_value_other_than_written_is_reported():
+    (error,) = compare(info(DICOM_WEB, GDCM, maximum_storage_mode="Recycle"))
+    assert 'MaximumStorageMode was written as "Reject", but Orthanc runs with "Recycle"' in error
+    (error,) = compare(info(DICOM_WEB, GDCM, dicom_aet="OTHER"))
+    assert "Another server may answer" in error
 
 
-def test_another_version_is_told_where_an_option_depends_on_it():
+def test_another_version_is_reported_where_an_option_depends_on_it():
     older = info(DICOM_WEB, GDCM, version="1.10.1")
-    assert told(older, configuration={"StableAge": 30}) == []
-    (finding,) = told(older, configuration={"ReadOnly": True})
-    assert "orthanc_configuration.ReadOnly needs Orthanc 1.12.5; the archive that runs is 1.10.1" in finding
+    assert compare(older, configuration={"StableAge": 30}) == []
+    (error,) = compare(older, configuration={"ReadOnly": True})
+    assert "orthanc_configuration.ReadOnly needs Orthanc 1.12.5; the server has 1.10.1" in error
 
 
-def test_an_archive_that_says_nothing_is_told():
-    assert "docker logs" in told({"system": None, "plugins": None})[0]
+def test_missing_information_is_reported():
+    assert "docker logs" in compare({"system": None, "plugins": None})[0]
 
 
-# Lines that Orthanc 1.12.7 wrote when it was started so.
+# Lines that Orthanc 1.12.7 logged.
 LINES = [
     (
         "E MAIN OrthancException.cpp:62] Error while using a shared library (plugin): Inexistent path to plugin: "
         "/usr/share/orthanc/plugins/libOrthancExplorer2.so",
-        "orthanc_plugins asks for OrthancExplorer2, which is not in the archive's image",
+        "orthanc_plugins contains OrthancExplorer2, which is not in Orthanc's image",
     ),
     (
         'E UNSTABLE-MON OrthancException.cpp:62] Bad type for a parameter: The configuration option "StableAge" must '
         "be an integer",
-        "orthanc_configuration.StableAge must be an integer",
+        "orthanc_configuration.StableAge has the wrong type. Set it to an integer",
     ),
     (
         "E MAIN PluginsManager.cpp:92] Error while initializing plugin /usr/share/orthanc/plugins/libOrthancPython.so "
@@ -116,22 +117,22 @@ LINES = [
     (
         "E MAIN main.cpp:2159] Uncaught exception, stopping now: [The database is currently not available (probably a "
         "transient situation)] (code 36)",
-        "does not reach its database",
+        "cannot connect to its database",
     ),
     (
         'E MAIN OrthancException.cpp:62] Bad file format: The configuration section "Name" is defined in 2 different '
         "configuration files",
-        "Name stands in two files",
+        "Name is set in two files",
     ),
 ]
 
 
 @pytest.mark.parametrize(("line", "meaning"), LINES, ids=lambda value: str(value)[:40])
-def test_what_the_log_says_is_told_with_what_to_do(line, meaning):
-    found = log_findings(["W MAIN main.cpp:2102] Orthanc version: 1.12.7", line, line])
+def test_errors_in_the_log_are_reported_with_what_to_do(line, meaning):
+    found = log_errors(["W MAIN main.cpp:2102] Orthanc version: 1.12.7", line, line])
     assert len(found) == 1
     assert meaning in found[0]
 
 
-def test_a_log_without_errors_means_nothing():
-    assert log_findings(["W MAIN main.cpp:946] Orthanc has started"]) == []
+def test_a_log_without_errors_has_none():
+    assert log_errors(["W MAIN main.cpp:946] Orthanc has started"]) == []

@@ -430,7 +430,7 @@ def test_further_options_of_the_plugin_are_merged(archive, ca):
 def test_options_that_the_role_says_are_refused(archive, ca, option):
     found = archive.errors(**database(ca), orthanc_configuration={"PostgreSQL": {option: "x"}})
     assert found
-    assert any(f"PostgreSQL.{option}" in one and "Take it out" in one for one in found)
+    assert any(f"PostgreSQL.{option} is managed by the role" in one for one in found)
 
 
 def test_a_database_or_bucket_makes_a_new_container_and_none_leaves_it(archive, ca):

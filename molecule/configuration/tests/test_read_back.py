@@ -52,7 +52,7 @@ def test_a_plugin_that_the_image_does_not_have_is_told():
     versions = {"OrthancExplorer2": "1.14.1"}
     code, said = play(orthanc_plugins=plugins, orthanc_versions=versions, orthanc_start_seconds=20)
     assert code != 0
-    assert "orthanc_plugins asks for OrthancExplorer2, which is not in the archive" in said
+    assert "orthanc_plugins contains OrthancExplorer2, which is not in Orthanc's image" in said
 
 
 def test_an_index_that_fell_back_to_sqlite_fails_the_play():

@@ -107,7 +107,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "archive-1",
         {"orthanc_configuration": {"AuthenticationEnabled": False}},
         "AuthenticationEnabled",
-        "Take it out",
+        "Remove it",
     ),
     "option-unknown": (
         "archive-2",

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-name: orthanc_log_findings
-short_description: What the lines of an archive's log mean
+name: orthanc_log_errors
+short_description: Explain the errors in Orthanc's log
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Tells why an archive did not start, where its log says so, with what to do. Other lines are passed over.
+  - Returns why Orthanc did not start, as far as its log shows it, with what to do. Other lines are ignored.
 options:
   _input:
     description: Lines of the log.
@@ -21,23 +21,23 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Say why
+- name: Report why Orthanc did not start
   ansible.builtin.debug:
-    msg: "{{ log.stderr_lines | lightbox.pacs.orthanc_log_findings }}"
+    msg: "{{ log.stderr_lines | lightbox.pacs.orthanc_log_errors }}"
 """
 
 RETURN = r"""
 _value:
-  description: The findings, each once.
+  description: The errors, each once.
   type: list
   elements: str
 """
 
-from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_report import log_findings
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_report import log_errors
 
 
 class FilterModule:
     """The filter of this file."""
 
     def filters(self) -> dict[str, object]:
-        return {"orthanc_log_findings": log_findings}
+        return {"orthanc_log_errors": log_errors}
