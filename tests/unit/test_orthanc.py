@@ -351,13 +351,13 @@ def test_peers_and_dicomweb_servers_are_called_as_their_modules_call_them():
     ]
 
 
-@pytest.mark.parametrize("kind", ["peer", "server"])
+@pytest.mark.parametrize("kind", ["peers", "dicomweb_servers"])
 def test_peers_and_servers_are_asked_for_only_where_there_can_be_any(kind):
-    name = "__orthanc_has_peers" if kind == "peer" else "__orthanc_has_dicomweb_servers"
-    variable = "orthanc_peers" if kind == "peer" else "orthanc_dicomweb_servers"
-    assert ROLE.value(name) is False
-    assert ROLE.value(name, **{variable: [PEER]}) is True
-    assert ROLE.value(name, __orthanc_known={"stdout_lines": ["running", f"{kind} by-hand"]}) is True
+    info: dict[str, Any] = {"__orthanc_known": {"peers": [], "dicomweb_servers": []}}
+    assert ROLE.value(f"__orthanc_has_{kind}", **info) is False
+    assert ROLE.value(f"__orthanc_has_{kind}", **info, **{f"orthanc_{kind}": [PEER]}) is True
+    info["__orthanc_known"][kind] = [{"name": "by-hand"}]
+    assert ROLE.value(f"__orthanc_has_{kind}", **info) is True
 
 
 def test_what_the_archive_knows_by_name_stands_in_its_index():
