@@ -21,7 +21,7 @@ options:
     elements: dict
     required: true
   network:
-    description: The Docker network, in CIDR notation.
+    description: The Docker network, in CIDR notation. Nothing overlaps one that is not valid.
     type: str
     required: true
   devices:
@@ -74,7 +74,10 @@ def overlapping_routes(
     min_prefix: int = 16,
     min_gateway_prefix: int = 24,
 ) -> list[str]:
-    wanted = ipaddress.ip_network(network)
+    try:
+        wanted = ipaddress.ip_network(network)
+    except ValueError:  # reported where it is set
+        return []
     found = []
     for route in routes:
         other = ipaddress.ip_network(route["network"])

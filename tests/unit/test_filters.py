@@ -49,6 +49,10 @@ def test_routes_that_overlap_a_network(found, expected):
     assert bool(overlapping_routes([found], "172.30.255.248/29", devices=["br-1"])) is expected
 
 
+def test_a_network_that_is_not_valid_overlaps_nothing():
+    assert overlapping_routes([route("172.30.0.0/16")], "a.example.org.0/29") == []
+
+
 def test_routes_are_named_once_with_their_interface():
     routes = [route("172.30.0.0/16"), route("172.30.255.248/29"), route("172.30.0.0/16")]
     assert overlapping_routes(routes, "172.30.255.248/29") == ["172.30.0.0/16 (eth1)", "172.30.255.248/29 (eth1)"]
