@@ -13,12 +13,7 @@ from tests.options import build, upstream
 from tests.support.rendering import Role
 
 USERS = [{"name": "reverse_proxy", "password": "Correct7Horse8Battery"}]
-ROLE = Role(
-    "orthanc",
-    orthanc_users=USERS,
-    __orthanc_archive_file={"skipped": True},
-    __orthanc_probe={"changed": False, "stdout_lines": ["free 50000000000", "owner "]},
-)
+ROLE = Role("orthanc", orthanc_users=USERS, __orthanc_archive_file={"skipped": True})
 DATA = load_data()
 PLUGINS = ["OrthancDicomWeb", "OrthancGdcm"]
 

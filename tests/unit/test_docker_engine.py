@@ -13,11 +13,11 @@ def facts(distribution: str, version: str) -> dict[str, str]:
     return {"distribution": distribution, "distribution_major_version": version}
 
 
-ROLE = Role("docker_engine", ansible_facts=facts("Debian", "13"), __docker_engine_probe={"stdout_lines": []})
+ROLE = Role("docker_engine", ansible_facts=facts("Debian", "13"))
 
 
 def found(*names: str) -> dict[str, Any]:
-    return {"stdout_lines": [f"has {name}" for name in names]}
+    return {"packages": dict.fromkeys(names, "1.0")}
 
 
 GOOD: list[dict[str, Any]] = [
@@ -25,8 +25,9 @@ GOOD: list[dict[str, Any]] = [
     {"docker_engine_source": "docker"},
     {"docker_engine_source": "docker", "ansible_facts": facts("Debian", "12")},
     {"ansible_facts": facts("Ubuntu", "24")},
-    {"__docker_engine_probe": found("docker.io")},
-    {"docker_engine_source": "docker", "__docker_engine_probe": found("docker-ce")},
+    {"__docker_engine_host": found("docker.io")},
+    {"docker_engine_source": "docker", "__docker_engine_host": found("docker-ce")},
+    {"__docker_engine_host": {"paths": {"/snap/docker": {"kind": None}}}},
     {"docker_engine_configuration": {"hosts": ["unix:///var/run/docker.sock"]}},
 ]
 
@@ -39,13 +40,13 @@ def test_good_values_have_no_errors(answers):
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"ansible_facts": facts("Debian", "12")}, "Set docker_engine_source to docker"),
     ({"ansible_facts": facts("Rocky", "9")}, "Use a server with Debian 12, Debian 13 or Ubuntu 24.04"),
-    ({"__docker_engine_probe": found("docker-ce")}, "Set docker_engine_source to docker"),
+    ({"__docker_engine_host": found("docker-ce")}, "Set docker_engine_source to docker"),
     (
-        {"docker_engine_source": "docker", "__docker_engine_probe": found("docker.io")},
+        {"docker_engine_source": "docker", "__docker_engine_host": found("docker.io")},
         "Set docker_engine_source to distribution",
     ),
-    ({"__docker_engine_probe": found("podman-docker")}, "apt-get remove podman-docker"),
-    ({"__docker_engine_probe": found("docker-snap")}, "snap remove docker"),
+    ({"__docker_engine_host": found("podman-docker")}, "apt-get remove podman-docker"),
+    ({"__docker_engine_host": {"paths": {"/snap/docker": {"kind": "directory"}}}}, "snap remove docker"),
     (
         {"docker_engine_repository_key_fingerprint": "9DC8 5822"},
         "docker_engine_repository_key_fingerprint is '9DC8 5822'",
@@ -78,3 +79,17 @@ def test_logs_are_limited_and_containers_outlive_the_engine():
 
 def test_a_version_is_that_of_the_engine():
     assert ROLE.value("__docker_engine_wanted", docker_engine_version="26.1.5")[0] == "docker.io=26.1.5"
+
+
+@pytest.mark.parametrize(
+    ("state", "running"),
+    [
+        ({"active": True, "enabled": True}, True),
+        ({"active": True, "enabled": False}, False),
+        ({"active": False, "enabled": True}, False),
+    ],
+)
+def test_an_engine_runs_that_also_starts_at_boot(state, running):
+    host = {"services": {"docker.service": state}}
+    assert ROLE.value("__docker_engine_is_running", __docker_engine_host=host) is running
+    assert ROLE.value("__docker_engine_is_running") is False

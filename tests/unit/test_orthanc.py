@@ -16,16 +16,21 @@ from tests.support.project import PROJECT, role_file, tasks_in
 from tests.support.rendering import Role
 
 USERS = [{"name": "reverse_proxy", "password": "Correct7Horse8Battery"}]
-ROLE = Role(
-    "orthanc",
-    orthanc_users=USERS,
-    __orthanc_archive_file={"skipped": True},
-    __orthanc_probe={"changed": False, "stdout_lines": ["free 50000000000", "owner "]},
-)
+ROLE = Role("orthanc", orthanc_users=USERS, __orthanc_archive_file={"skipped": True})
+STORAGE = "/var/lib/lightbox/orthanc"
 CT1 = {"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}
 PEER = {"name": "other", "url": "https://other.example.org/orthanc/"}
 # Any file will do: what is in them is not looked at here.
 CLIENT = dict.fromkeys(("orthanc_client_certificate", "orthanc_client_key", "orthanc_client_trusted"), __file__)
+
+
+def host(**facts: Any) -> dict[str, Any]:
+    """What preflight.yml registers."""
+    return {"__orthanc_host": facts}
+
+
+def route(network: str, device: str, gateway: str | None = None) -> dict[str, Any]:
+    return {"network": network, "device": device, "source": None, "gateway": gateway}
 
 
 def configuration(**answers: Any) -> dict[str, Any]:
@@ -83,34 +88,25 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"orthanc_container_address": "172.30.255.254"}, "leaves 2 to 5"),
     ({"orthanc_container_address": "172.30.256.250"}, "Set it to an IPv4 address"),
     (
-        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.0.0/16 tun0 "]}},
+        host(routes=[route("172.30.0.0/16", "tun0")]),
         "its network 172.30.255.248/29 overlaps 172.30.0.0/16 (tun0)",
     ),
     (
-        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.0/24 eth1 far"]}},
+        host(routes=[route("172.30.255.0/24", "eth1", "192.0.2.1")]),
         "overlaps 172.30.255.0/24 (eth1)",
     ),
     (
-        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "route 172.30.255.251 eth1"]}},
+        host(routes=[route("172.30.255.251", "eth1")]),
         "overlaps 172.30.255.251 (eth1) of the server. Set it",
     ),
     ({"orthanc_container_address": "archive.example.org"}, "Set it to an IPv4 address"),
     ({"orthanc_http_port": 65536}, "orthanc_http_port is 65536"),
     ({"orthanc_dicom_port": -1}, "orthanc_dicom_port is -1"),
     ({"orthanc_dicom_port": 8042}, "orthanc_http_port and orthanc_dicom_port are both 8042"),
-    (
-        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}},
-        "Set orthanc_http_port to a free port",
-    ),
-    (
-        {"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner ", "taken 14242"]}},
-        "Set orthanc_dicom_port to a free port",
-    ),
-    ({"__orthanc_probe": {"stdout_lines": ["free 50000000000", "owner www-data"]}}, "Set orthanc_uid to a free number"),
-    (
-        {"__orthanc_probe": {"stdout_lines": ["free 4999999999", "owner "]}},
-        "Set orthanc_storage_directory to a larger disk",
-    ),
+    (host(listeners=[{"port": 8042, "process": "tomcat"}]), "Set orthanc_http_port to a free port"),
+    (host(listeners=[{"port": 14242, "process": "unknown"}]), "Set orthanc_dicom_port to a free port"),
+    (host(users={"8042": "www-data"}), "Set orthanc_uid to a free number"),
+    (host(paths={STORAGE: {"free_bytes": 4999999999}}), "Set orthanc_storage_directory to a larger disk"),
     ({"orthanc_http_address": "localhost"}, "orthanc_http_address is 'localhost'"),
     ({"orthanc_http_address": "300.1.1.1"}, "orthanc_http_address is '300.1.1.1'"),
     ({"orthanc_http_address": "[::::]"}, "orthanc_http_address is '[::::]'"),
@@ -368,13 +364,13 @@ def test_peers_and_dicomweb_servers_are_called_as_their_modules_call_them():
     ]
 
 
-@pytest.mark.parametrize("kind", ["peer", "server"])
+@pytest.mark.parametrize("kind", ["peers", "dicomweb_servers"])
 def test_peers_and_servers_are_asked_for_only_where_there_can_be_any(kind):
-    name = "__orthanc_has_peers" if kind == "peer" else "__orthanc_has_dicomweb_servers"
-    variable = "orthanc_peers" if kind == "peer" else "orthanc_dicomweb_servers"
-    assert ROLE.value(name) is False
-    assert ROLE.value(name, **{variable: [PEER]}) is True
-    assert ROLE.value(name, __orthanc_probe={"stdout_lines": ["running", f"{kind} by-hand"]}) is True
+    info: dict[str, Any] = {"__orthanc_known": {"peers": [], "dicomweb_servers": []}}
+    assert ROLE.value(f"__orthanc_has_{kind}", **info) is False
+    assert ROLE.value(f"__orthanc_has_{kind}", **info, **{f"orthanc_{kind}": [PEER]}) is True
+    info["__orthanc_known"][kind] = [{"name": "by-hand"}]
+    assert ROLE.value(f"__orthanc_has_{kind}", **info) is True
 
 
 def test_what_the_archive_knows_by_name_stands_in_its_index():
@@ -442,8 +438,10 @@ def test_numbers_may_come_as_text():
     assert ROLE.errors(**numbers) == []
     assert configuration(**numbers) == configuration()
     assert ROLE.render("compose.yml", **numbers) == ROLE.render("compose.yml")
-    probe = {"stdout_lines": ["free 50000000000", "owner ", "taken 8042"]}
-    assert "Set orthanc_http_port to a free port" in ROLE.errors(**numbers, __orthanc_probe=probe)[0]
+    taken = host(listeners=[{"port": 8042, "process": "tomcat"}])
+    assert "Set orthanc_http_port to a free port" in ROLE.errors(**numbers, **taken)[0]
+    owned = host(users={numbers["orthanc_uid"]: "www-data"})
+    assert "Set orthanc_uid to a free number" in ROLE.errors(**numbers, **owned)[0]
 
 
 def task(file: str, name: str) -> dict[str, Any]:
@@ -482,18 +480,42 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     }
 
 
+MIGRATING = "/opt/lightbox/orthanc/migrating"
+
+
 @pytest.mark.parametrize(
-    ("lines", "found"),
+    ("facts", "found"),
     [
-        ([], []),
-        (["network lightbox-orthanc-172-30-255-248-29"], []),
-        (["network lightbox-orthanc-172-30-1-0-29"], ["lightbox-orthanc-172-30-1-0-29"]),
-        (["left"], ["left"]),
+        ({}, []),
+        ({"networks": {"lightbox-orthanc-172-30-255-248-29": "br-0"}}, []),
+        ({"networks": {"lightbox-orthanc-172-30-1-0-29": "br-1"}}, ["lightbox-orthanc-172-30-1-0-29"]),
+        ({"paths": {MIGRATING: {"kind": "directory"}, STORAGE: {"kind": "directory"}}}, [MIGRATING]),
+        ({"paths": {MIGRATING: {"kind": None}}}, []),
     ],
 )
-def test_what_a_run_that_was_cut_off_left_is_seen(lines, found):
-    probe = {"stdout_lines": ["free 50000000000", "owner ", *lines]}
-    assert ROLE.value("__orthanc_left_over", __orthanc_probe=probe) == found
+def test_what_a_run_that_was_cut_off_left_is_seen(facts, found):
+    assert ROLE.value("__orthanc_left_over", **host(**facts)) == found
+
+
+def test_ports_of_the_container_are_not_taken():
+    facts: dict[str, Any] = {"listeners": [{"port": port, "process": "docker-proxy"} for port in (8042, 14242)]}
+    facts["containers"] = {"lightbox-orthanc": {"image": "sha256:1", "ports": [14242]}}
+    assert ROLE.value("__orthanc_taken", **host(**facts)) == [8042]
+    facts["containers"]["lightbox-orthanc"]["ports"] = [8042, 14242]
+    assert ROLE.errors(**host(**facts)) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "runs", "expected"),
+    [("sha256:1", "sha256:1", True), ("sha256:2", "sha256:1", False), ("sha256:1", "", False), ("", "sha256:1", False)],
+)
+def test_a_new_image_is_seen(there, runs, expected):
+    images = {ROLE.value("__orthanc_image"): there} if there else {}
+    containers = {"lightbox-orthanc": {"image": runs, "ports": []}} if runs else {}
+    facts = host(images=images, containers=containers)
+    assert ROLE.value("__orthanc_has_image", **facts) is bool(there)
+    assert ROLE.value("__orthanc_runs_image", **facts) is expected
+    assert ROLE.value("__orthanc_runs_image") is False
 
 
 @pytest.mark.parametrize(
@@ -521,25 +543,27 @@ def test_the_guard_stands_before_the_first_change():
 @pytest.mark.parametrize(
     "routes",
     [
-        ["default eth0 far"],
-        ["0.0.0.0/1 tun0 ", "128.0.0.0/1 tun0 "],
-        ["172.17.0.0/16 docker0 "],
-        ["172.30.255.240/29 x "],
+        [route("0.0.0.0/0", "eth0", "192.0.2.1")],
+        [route("0.0.0.0/1", "tun0"), route("128.0.0.0/1", "tun0")],
+        [route("172.17.0.0/16", "docker0")],
+        [route("172.30.255.240/29", "x")],
         # A hospital's or a tunnel's summary routes.
-        ["10.0.0.0/8 eth1 far", "172.16.0.0/12 eth1 far", "192.168.0.0/16 eth1 far", "172.16.0.0/12 wg0 "],
+        [route("172.16.0.0/12", "eth1", "192.0.2.1"), route("172.30.0.0/16", "eth1", "192.0.2.1")],
+        [route("172.16.0.0/12", "wg0")],
         # Docker is stopped: it does not tell whose bridge this is.
-        ["172.30.255.248/29 br-0123456789ab "],
+        [route("172.30.255.248/29", "br-0123456789ab")],
     ],
-    ids=lambda routes: routes[0],
+    ids=lambda routes: f"{routes[0]['network']} {routes[0]['device']}",
 )
 def test_routes_that_are_no_collision(routes):
-    probe = {"stdout_lines": ["free 50000000000", "owner ", *(f"route {route}" for route in routes)]}
-    assert ROLE.errors(__orthanc_probe=probe) == []
+    assert ROLE.errors(**host(routes=routes)) == []
 
 
-def test_a_network_that_stands_is_not_asked_about():
-    lines = ["free 50000000000", "owner ", "network lightbox-orthanc-172-30-255-248-29", "route 172.30.255.0/24 eth1 "]
-    assert ROLE.errors(__orthanc_probe={"stdout_lines": lines}) == []
+def test_a_network_that_exists_is_not_a_collision():
+    routes = [route("172.30.255.0/24", "br-0"), route("172.30.255.248/30", "eth1")]
+    assert ROLE.errors(**host(networks={"lightbox-orthanc-172-30-1-0-29": "br-0"}, routes=routes[:1])) == []
+    assert ROLE.errors(**host(networks={"lightbox-orthanc-172-30-255-248-29": "br-1"}, routes=routes)) == []
+    assert len(ROLE.errors(**host(networks={}, routes=routes))) == 1
 
 
 @pytest.mark.parametrize(
@@ -585,3 +609,24 @@ def test_only_a_database_without_tables_has_no_revision(stderr, refused):
     assert (
         any("does not tell its revision" in say for say in ROLE.value("__orthanc_schema_errors", **answers)) is refused
     )
+
+
+@pytest.mark.parametrize(
+    ("node", "found"),
+    [
+        ({"url": "http://a.example.org/", "password": "x"}, True),
+        ({"url": "http://a.example.org/", "http_headers": {"Authorization": "Bearer x"}}, True),
+        ({"url": "http://127.0.0.1.example.org/", "password": "x"}, True),
+        ({"url": "http://192.0.2.7:8042", "password": "x"}, True),
+        ({"url": "http://a.example.org/"}, False),
+        ({"url": "http://a.example.org/", "password": "", "http_headers": {}}, False),
+        ({"url": "https://a.example.org/", "password": "x"}, False),
+        ({"url": "http://localhost:8042/", "password": "x"}, False),
+        ({"url": "http://127.8.0.1", "password": "x"}, False),
+        ({"url": "http://[::1]:8042/x", "password": "x"}, False),
+        ({"url": "http://[::1", "password": "x"}, True),
+    ],
+)
+def test_credentials_that_would_go_unencrypted(node, found):
+    named = ROLE.value("__orthanc_unencrypted", orthanc_peers=[{"name": "a", **node}])
+    assert [(one["variable"], one["name"]) for one in named] == ([("orthanc_peers", "a")] if found else [])

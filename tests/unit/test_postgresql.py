@@ -18,7 +18,10 @@ from tests.support.project import PROJECT, role_file
 from tests.support.rendering import Role
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
-PROBE = {"stdout_lines": ["memory 8000", "address 172.17.0.1"]}
+BRIDGE = {"network": "172.17.0.0/16", "device": "docker0", "source": "172.17.0.1", "gateway": None}
+HOST = {"memory_mb": 8000, "routes": [BRIDGE]}
+MARK = "/etc/postgresql-common/createcluster.d/lightbox.conf"
+CLUSTERS = {"/etc/postgresql/*/*/postgresql.conf": ["/etc/postgresql/17/main/postgresql.conf"]}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13"}
 PASSWORD = secrets.token_hex(12)
 CHARACTERS = [*string.printable[:95], "é", "東", "\N{GRINNING FACE}"]
@@ -36,7 +39,7 @@ def role(ca) -> Role:
     return Role(
         "postgresql",
         ansible_facts=DEBIAN,
-        __postgresql_probe=PROBE,
+        __postgresql_host=HOST,
         postgresql_password=PASSWORD,
         postgresql_local_certificate="/ca/fullchain.pem",
         postgresql_local_key="/ca/privkey.pem",
@@ -50,7 +53,6 @@ def archive() -> Role:
         "orthanc",
         orthanc_users=[{"name": "reverse_proxy", "password": PASSWORD}],
         __orthanc_archive_file={"skipped": True},
-        __orthanc_probe={"stdout_lines": ["free 50000000000", "owner "]},
     )
 
 
@@ -178,7 +180,7 @@ def test_a_refusal_shows_the_certificate_that_was_met(role):
     [(2000, 0, 250), (8000, 0, 1000), (64000, 0, 8000), (256000, 0, 16384), (8000, 4000, 2000)],
 )
 def test_memory_is_tuned_for(role, total, given, shared):
-    found = parameters(role, __postgresql_probe={"stdout_lines": [f"memory {total}"]}, postgresql_local_memory_mb=given)
+    found = parameters(role, __postgresql_host={"memory_mb": total}, postgresql_local_memory_mb=given)
     assert found["shared_buffers"] == f"{shared}MB"
     assert 4 <= int(found["work_mem"].removesuffix("MB")) <= 64
     assert int(found["work_mem"].removesuffix("MB")) * 100 <= max(total, 400)
@@ -242,10 +244,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "not supported on Fedora 42",
     ),
     (
-        {
-            "postgresql_provider": "local",
-            "__postgresql_probe": {"stdout_lines": [*PROBE["stdout_lines"], "cluster 17/main"]},
-        },
+        {"postgresql_provider": "local", "__postgresql_host": HOST | {"globs": CLUSTERS}},
         "the server has another PostgreSQL (17/main)",
     ),
     ({"postgresql_provider": "local", "postgresql_local_key": ""}, "postgresql_local_key is ''"),
@@ -350,8 +349,16 @@ def test_parameters_that_postgresql_shows_in_mixed_case_are_known(role):
 
 
 def test_a_cluster_that_this_role_made_is_its_own(role):
-    lines = [*PROBE["stdout_lines"], "ours", "cluster 17/main"]
-    assert role.errors(postgresql_provider="local", __postgresql_probe={"stdout_lines": lines}) == []
+    own = HOST | {"globs": CLUSTERS, "paths": {MARK: {"kind": "file"}}}
+    assert role.errors(postgresql_provider="local", __postgresql_host=own) == []
+
+
+def test_the_database_listens_on_the_address_of_docker(role):
+    assert role.value("__postgresql_bridge", __postgresql_host={"routes": []}) == ""
+    again = {"routes": [BRIDGE | {"source": "172.31.0.1"}, {"device": "eth0", "source": "192.0.2.7"}]}
+    known = {"__postgresql_host": {"routes": []}, "__postgresql_host_again": again}
+    assert role.value("__postgresql_address", **known) == "172.31.0.1"
+    assert role.value("__postgresql_address", **known, postgresql_local_address="192.0.2.7") == "192.0.2.7"
 
 
 def section(archive: Role, ca: pathlib.Path, **more: Any) -> dict[str, Any]:
@@ -445,18 +452,19 @@ def test_a_database_or_bucket_makes_a_new_container_and_none_leaves_it(archive, 
 
 
 @pytest.mark.parametrize(
-    ("lines", "with_database", "word"),
+    ("file", "with_database", "word"),
     [
-        (["sqlite"], True, "migrate_to_postgresql.yml"),
-        (["postgresql"], False, "would start empty"),
-        (["postgresql"], True, ""),
-        (["sqlite"], False, ""),
-        ([], True, ""),
+        ("index", True, "migrate_to_postgresql.yml"),
+        (".index-in-postgresql", False, "would start empty"),
+        (".index-in-postgresql", True, ""),
+        ("index", False, ""),
+        ("other", True, ""),
     ],
 )
-def test_an_archive_never_starts_on_another_index_than_it_has(archive, ca, lines, with_database, word):
-    probe = {"stdout_lines": ["free 50000000000", "owner ", *lines]}
-    found = archive.errors(__orthanc_probe=probe, **(database(ca) if with_database else {}))
+def test_an_archive_never_starts_on_another_index_than_it_has(archive, ca, file, with_database, word):
+    names = ("index", ".index-in-postgresql")
+    paths = {f"/var/lib/lightbox/orthanc/{name}": {"kind": "file" if name == file else None} for name in names}
+    found = archive.errors(__orthanc_host={"paths": paths}, **(database(ca) if with_database else {}))
     assert len(found) == (1 if word else 0), found
     assert not word or word in found[0]
 

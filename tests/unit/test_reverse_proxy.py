@@ -42,7 +42,6 @@ ANSWERS: dict[str, Any] = {
     "reverse_proxy_users": [{"name": "admin", "password": "not a secret"}],
     "reverse_proxy_archive_password": "not a secret either",
     "__reverse_proxy_hashes": {"stdout": "admin:$2y$10$hash", "stdout_lines": ["admin:$2y$10$hash"]},
-    "__reverse_proxy_probe": {"stdout_lines": ["ipv6", "conf"]},
 }
 
 
@@ -443,6 +442,33 @@ def test_refused_routes(request_line, refused):
     assert any(re.search(rule, request_line) for rule in map_rules(render("nginx.conf"), "lightbox_refused")) is refused
 
 
+SITES = {
+    "/etc/nginx/sites-enabled/*": ["/etc/nginx/sites-enabled/default"],
+    "/etc/nginx/conf.d/*.conf": ["/etc/nginx/conf.d/intranet.conf"],
+}
+
+
+def test_what_the_server_has_is_told_in_the_errors():
+    listeners = [{"port": 80, "process": "nginx"}, {"port": 443, "process": "apache2"}, {"port": 443, "process": "x"}]
+    found = errors({"__reverse_proxy_host": {"listeners": listeners, "globs": SITES}})
+    assert len(found) == 2
+    assert "in use on this server: 443 by apache2, 443 by x." in found[0]
+    assert "sites of its own: intranet.conf." in found[1]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        {"listeners": [{"port": 443, "process": "nginx"}], "ipv6": True},
+        {"globs": {name: files[:1] for name, files in SITES.items() if "sites" in name}},
+        {"globs": SITES, "lines": {"/etc/nginx/nginx.conf": True}},
+    ],
+    ids=["nginx listens", "the distribution's site", "its own configuration"],
+)
+def test_servers_that_the_reverse_proxy_can_use(host):
+    assert errors({"__reverse_proxy_host": host}) == []
+
+
 BAD: list[tuple[str, dict[str, Any]]] = [
     ("reverse_proxy_enabled", {"ansible_facts": {"distribution_release": "focal"}}),
     ("reverse_proxy_server_names", {"reverse_proxy_server_names": []}),
@@ -458,9 +484,9 @@ BAD: list[tuple[str, dict[str, Any]]] = [
         "reverse_proxy_archive_dicom_address",
         {"reverse_proxy_dicom_port": 14242, "reverse_proxy_dicom_networks": ["10.0.0.1"]},
     ),
-    ("reverse_proxy_https_port", {"__reverse_proxy_probe": {"stdout_lines": ["ipv6", "port 443 apache2"]}}),
-    ("reverse_proxy_replace_sites", {"__reverse_proxy_probe": {"stdout_lines": ["ipv6", "conf", "site intranet"]}}),
-    ("reverse_proxy_ipv6_enabled", {"__reverse_proxy_probe": {"stdout_lines": []}}),
+    ("reverse_proxy_https_port", {"__reverse_proxy_host": {"listeners": [{"port": 443, "process": "apache2"}]}}),
+    ("reverse_proxy_replace_sites", {"__reverse_proxy_host": {"globs": SITES}}),
+    ("reverse_proxy_ipv6_enabled", {"__reverse_proxy_host": {"ipv6": False}}),
     ("reverse_proxy_tls_key", {"reverse_proxy_tls_key": "key.pem"}),
     ("reverse_proxy_viewer_root", {"reverse_proxy_viewer_root": "/"}),
     ("reverse_proxy_log_directory", {"reverse_proxy_log_directory": "/var/log/../x"}),
@@ -542,18 +568,3 @@ def test_hashes_stay_while_passwords_do(tmp_path):
     assert changed[0] != first.splitlines()[0]
     assert changed[1] == first.splitlines()[1]
     assert hash_logins(tmp_path, "") == ""
-
-
-@pytest.mark.skipif(
-    not pathlib.Path("/proc/net/tcp").exists() or not shutil.which("perl"), reason="needs Linux and perl"
-)
-def test_probe_names_who_listens(tmp_path):
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        port = server.getsockname()[1]
-        result = subprocess.run(
-            ["perl", ROLE / "files/probe.pl", str(port)], capture_output=True, text=True, check=True
-        )
-    program = pathlib.Path("/proc/self/comm").read_text().strip()
-    assert f"port {port} {program}" in result.stdout.splitlines()

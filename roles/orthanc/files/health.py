@@ -7,9 +7,6 @@ live   The process answers HTTP at all. Stays true while the database is away: r
 ready  The archive can serve and take images: it lets its user in, reaches its index, listens for DICOM and can write
        its storage.
 
-known  Says which peers and DICOMweb servers the archive knows, and which transfer syntaxes it takes: one line for
-       each, `peer NAME`, `server NAME` or `syntax UID`, after the line `running`.
-
 Exit code 0 when true, else 1 with one line that says what is wrong.
 """
 
@@ -47,27 +44,6 @@ def login() -> dict[str, str]:
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 
 
-def known(settings: dict) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", settings["HttpPort"], timeout=TIMEOUT)
-    try:
-        lines = ["running"]
-        for word, path in (("peer", "/peers"), ("server", settings["DicomWeb"]["Root"] + "servers")):
-            connection.request("GET", path, headers=login())
-            answer = connection.getresponse()
-            names = json.load(answer)
-            if answer.status != 200:
-                raise RuntimeError(f"{path} answers {answer.status}")
-            lines += [f"{word} {name}" for name in names]
-        connection.request("GET", "/tools/accepted-transfer-syntaxes", headers=login())
-        answer = connection.getresponse()
-        syntaxes = json.load(answer)
-        if answer.status == 200:
-            lines += [f"syntax {uid}" for uid in syntaxes]
-        print("\n".join(lines))
-    finally:
-        connection.close()
-
-
 def live(settings: dict) -> None:
     # Without credentials: 401 is the right answer of a process that works.
     answer = status(settings["HttpPort"], "/system", {})
@@ -96,9 +72,9 @@ def ready(settings: dict) -> None:
 
 
 def main() -> int:
-    checks = {"live": live, "ready": ready, "known": known}
+    checks = {"live": live, "ready": ready}
     if len(sys.argv) != 2 or sys.argv[1] not in checks:
-        print("usage: health.py live|ready|known")
+        print("usage: health.py live|ready")
         return 2
     try:
         checks[sys.argv[1]](read("orthanc.json"))
