@@ -453,7 +453,7 @@ def test_what_the_server_has_is_told_in_the_errors():
     found = errors({"__reverse_proxy_host": {"listeners": listeners, "globs": SITES}})
     assert len(found) == 2
     assert "in use on this server: 443 by apache2, 443 by x." in found[0]
-    assert "sites of its own: intranet.conf." in found[1]
+    assert "other sites: intranet.conf." in found[1]
 
 
 @pytest.mark.parametrize(
