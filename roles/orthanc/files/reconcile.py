@@ -173,13 +173,14 @@ class State:
             self.since = 0.0
         size = sum(place(storage, name).stat().st_size for name in self.orphaned)
         replace_file(storage / STATE, json.dumps(dataclasses.asdict(self)))
-        replace_file(
-            METRICS,
+        metrics = (
             f"lightbox_orphaned_files {len(self.orphaned)}\n"
             f"lightbox_orphaned_bytes {size}\n"
             f"lightbox_instances_without_file {len(self.without_file)}\n"
-            f"lightbox_orphaned_since_seconds {self.since:.0f}\n",
+            f"lightbox_orphaned_since_seconds {self.since:.0f}\n"
         )
+        if not METRICS.exists() or METRICS.read_text(encoding="ascii") != metrics:
+            replace_file(METRICS, metrics)
         return size
 
 
@@ -395,7 +396,8 @@ def run(orthanc: Orthanc, storage: Path, outage: Outage, act: bool, watch: bool)
 def main() -> int:
     mode, watch = sys.argv[1:2], sys.argv[2:] == ["--watch"]
     if mode == ["health"]:
-        return 0 if HEARTBEAT.exists() and time.time() - HEARTBEAT.stat().st_mtime < 600 else 1
+        works = HEARTBEAT.exists() and time.time() - HEARTBEAT.stat().st_mtime < 600
+        return 0 if works and METRICS.exists() else 1
     if mode not in (["report"], ["act"]) or len(sys.argv) != 2 + watch:
         print("usage: reconcile.py report|act [--watch], or reconcile.py health")
         return 2
@@ -414,7 +416,7 @@ def main() -> int:
             text = str(error)
         except (OSError, LookupError, TypeError, ValueError) as error:  # a storage or an Orthanc that answers strangely
             text = f"Cannot compare index and storage: {type(error).__name__} {error}"
-        if code == 0 or (code == RETRY and HEARTBEAT.exists()):  # healthy once it compared, and while it waits
+        if code != 1:
             HEARTBEAT.touch()
         if text != last or not watch:
             print(text, flush=True)
