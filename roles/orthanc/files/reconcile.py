@@ -52,7 +52,7 @@ STATE = ".reconcile.json"
 REMOVED = "removed-from-index.txt"  # in ASIDE
 METRICS = Path("/srv/metrics/orthanc_reconcile.prom")
 HEARTBEAT, LOCK = Path("/tmp/alive"), Path("/tmp/lock")  # noqa: S108 (the container's own)
-SUMMARY = "{} orphaned files ({} bytes), {} index entries without a file: see playbooks/reconcile.yml"
+SUMMARY = "{} orphaned files ({} bytes), {} index entries without a file"
 
 
 class ReconcileError(Exception):
@@ -389,7 +389,8 @@ def run(orthanc: Orthanc, storage: Path, outage: Outage, act: bool, watch: bool)
         size = state.save(storage)
         outage.saved = state.seen
     if watch:
-        return SUMMARY.format(len(state.orphaned), size, len(state.without_file))
+        advice = ". Run playbooks/reconcile.yml" if state.since else ""
+        return SUMMARY.format(len(state.orphaned), size, len(state.without_file)) + advice
     return f"Steps {'taken' if act else 'to take'}: {count}"
 
 
