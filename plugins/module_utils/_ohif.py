@@ -45,7 +45,7 @@ COMPRESSED_SUFFIXES = frozenset(
 )
 COMPRESSED_MINIMUM = 512  # bytes; below, the response headers outweigh what compression saves
 
-# Left out: the shipped configuration (it points at a public demonstration server), leftovers of other hosting services,
+# Left out: the shipped configuration (it points at a public demonstration server), files for other hosting services,
 # the service worker (nothing registers it, it loads code from another host), the pages of browser-side OpenID Connect
 # (they load code from another host; the reverse proxy does the login), a page with inline styles, source maps.
 DROPPED = frozenset(
@@ -182,8 +182,8 @@ class Cache:
                 self.remove_scratch()
 
     def remove_scratch(self) -> None:
-        for leftover in self.root.glob(".tmp-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        for scratch in self.root.glob(".tmp-*"):
+            shutil.rmtree(scratch, ignore_errors=True)
 
     def entry(self, kind: str, name: str) -> Path:
         return self.root / kind / name

@@ -53,6 +53,7 @@ class Settings:
     dicom_calling_aet: str
     dicom_tls_port: int
     containers: list[str]
+    reconcile_metrics: str
     certificate_days: int
     closed_ports: list[int]
     outside_probe: dict[str, t.Any] | None

@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Checks of the server itself: its containers and who can reach the archive's ports."""
+"""Checks of the server itself: its containers, its storage, and who can reach the archive's ports."""
 
 from __future__ import annotations
 
@@ -86,6 +86,34 @@ def published_on_loopback(containers: dict[str, t.Any]) -> str:
     open_ones = [f"{name} on {address or '*'}:{port}" for name, address, port in bound if not is_loopback(address)]
     expect(not open_ones, "published to the network are " + ", ".join(open_ones))
     return ", ".join(f"{address}:{port}" for name, address, port in bound) or "nothing is published"
+
+
+def check_storage(settings: Settings, checks: Checks) -> None:
+    """Whether Orthanc's storage directory and its index list the same images."""
+    if settings.reconcile_metrics:
+        checks.run(
+            "storage",
+            "matches the index",
+            "Run playbooks/reconcile.yml with --check, which lists each, then without it.",
+            lambda: storage_matches_index(settings.reconcile_metrics),
+        )
+
+
+def storage_matches_index(path: str) -> str:
+    """Judges the metrics that the container lightbox-orthanc-reconcile writes."""
+    try:
+        with open(path, encoding="ascii") as lines:
+            metrics = {name: float(value) for name, value in map(str.split, lines)}
+    except FileNotFoundError:
+        raise Shortfall(f"{path} does not exist", "Check 'docker logs lightbox-orthanc-reconcile'.") from None
+    files, without_file = metrics["lightbox_orphaned_files"], metrics["lightbox_instances_without_file"]
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(metrics["lightbox_orphaned_since_seconds"]))
+    expect(
+        not files and not without_file,
+        f"{files:.0f} orphaned files of {metrics['lightbox_orphaned_bytes']:.0f} bytes, which the index does not list, "
+        f"and {without_file:.0f} index entries without a file, since {since}",
+    )
+    return "no orphaned files, no index entries without a file"
 
 
 def is_loopback(address: str) -> bool:

@@ -15,7 +15,7 @@ author:
 description:
   - Takes a build of the OHIF viewer, checks it against a checksum, and makes from it a directory that a web server
     may serve as it is, with your configuration in place of the shipped one, precompressed, for one base path.
-  - Inline scripts become files named after their content, the link to the manifest sends credentials, leftovers
+  - Inline scripts become files named after their content, the link to the manifest sends credentials, files
     that load code from other hosts are left out, and every file gets a modification time that tells releases apart.
   - Everything is made in a cache directory. An entry appears there only when it is complete, so the module can be
     interrupted anywhere.

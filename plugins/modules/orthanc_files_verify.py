@@ -146,7 +146,7 @@ class Work:
         """Why an instance that is gone was not deleted with its file: the file is there, or nobody can know; or ""."""
         if not self.has_storage:
             return f"has no storage beside the old index, in which its file {file} could be looked for"
-        for place in (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file)):
+        for place in (os.path.join(file[:2], file[2:4], file), os.path.join("orphaned", file)):
             try:
                 os.stat(os.path.join(self.storage, place))
             except (FileNotFoundError, NotADirectoryError):

@@ -14,9 +14,10 @@ author:
 description:
   - Runs on the server and checks what a user of the archive relies on, as the web, the viewer and a modality would
     see it.
-  - Containers run and are healthy. Every route refuses a request without login. The certificate is valid. The viewer
-    is served with the right types, headers and compression. A tiny synthetic study goes in by STOW-RS and by C-STORE
-    and comes back the same, byte for byte. The archive's own ports are closed to the network.
+  - Containers run and are healthy. Orthanc's storage matches its index. Every route refuses a request without login.
+    The certificate is valid. The viewer is served with the right types, headers and compression. A tiny synthetic study
+    goes in by STOW-RS and by C-STORE and comes back the same, byte for byte. The archive's own ports are closed to the
+    network.
   - Nothing that it does stays. The synthetic studies are deleted in the same run, also when a check fails in between;
     what a killed run left is deleted by the next one. It only ever deletes studies of patients whose ID begins with
     C(LIGHTBOX-VERIFY-).
@@ -111,6 +112,12 @@ options:
     type: list
     elements: str
     default: []
+  reconcile_metrics:
+    description:
+      - File on the server in which the container C(lightbox-orthanc-reconcile) reports orphaned files and index entries
+        without a file, as Prometheus metrics. Empty skips the check.
+    type: str
+    default: ""
   certificate_days:
     description: Days that the certificate must still be valid.
     type: int
@@ -257,7 +264,11 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import (
+    check_containers,
+    check_ports,
+    check_storage,
+)
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, synthetic
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_reverse_proxy
 
@@ -285,6 +296,7 @@ ARGUMENTS = {
     "dicom_calling_aet": {"type": "str", "default": "LBXVERIFY"},
     "dicom_tls_port": {"type": "int", "default": 0},
     "containers": {"type": "list", "elements": "str", "default": []},
+    "reconcile_metrics": {"type": "str", "default": ""},
     "certificate_days": {"type": "int", "default": 14},
     "closed_ports": {"type": "list", "elements": "int", "default": []},
     "outside_probe": {"type": "dict", "options": OUTSIDE_PROBE},
@@ -329,6 +341,7 @@ def main() -> None:
         )
     )
     check_containers(settings, checks)
+    check_storage(settings, checks)
     check_reverse_proxy(settings, checks)
     version = check_images(settings, checks)
     check_ports(settings, checks)

@@ -228,7 +228,7 @@ def test_the_manifest_is_fetched_with_credentials(make):
     )
 
 
-def test_leftovers_that_load_code_from_elsewhere_are_gone(make):
+def test_files_that_load_code_from_elsewhere_are_gone(make):
     dist = make()
     gone = ("sw.js", "silent-refresh.html", "google.js", "oidc-client.min.js", "_headers", "_redirects", "serve.json")
     assert [name for name in gone if (dist / name).exists()] == []

@@ -407,7 +407,34 @@ def test_container_is_hardened():
     assert service["environment"]["TCP_NODELAY"] == "1"
     assert service["ports"] == ["127.0.0.1:8042:8042", "127.0.0.1:14242:4242"]
     assert service["image"] == "orthancteam/orthanc:26.8.1"
-    assert service["entrypoint"] == ["python3", "/usr/local/lib/lightbox/start.py", "/usr/local/bin/Orthanc"]
+    assert service["entrypoint"] == ["/usr/local/bin/Orthanc"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "has_statistics"),
+    [
+        ({"orthanc_flavor": "debian"}, True),
+        ({"orthanc_sqlite_statistics": "yes"}, True),
+        ({"orthanc_flavor": "debian", "orthanc_sqlite_statistics": False}, False),
+        (
+            {"orthanc_flavor": "debian", "orthanc_database": {"host": "db.example.org"}, "__orthanc_data_label": ""},
+            False,
+        ),
+    ],
+    ids=str,
+)
+def test_statistics_for_sqlite_are_written_where_they_were_measured_or_asked_for(answers, has_statistics):
+    service = yaml.safe_load(ROLE.render("compose.yml", **answers))["services"]["orthanc"]
+    program = "/usr/local/lib/lightbox/start.py"
+    assert (service["entrypoint"][:2] == ["python3", program]) is has_statistics
+    assert (program in [volume["target"] for volume in service["volumes"] if "target" in volume]) is has_statistics
+
+
+@pytest.mark.parametrize(("automatically", "mode"), [(False, "report"), ("true", "act")])
+def test_the_container_beside_orthanc_reports_and_acts_only_where_told_to(automatically, mode):
+    service = yaml.safe_load(ROLE.render("compose.yml", orthanc_reconcile_automatically=automatically))["services"]
+    assert service["reconcile"]["command"] == ["/usr/local/lib/lightbox/reconcile.py", mode, "--watch"]
+    assert "/opt/lightbox/orthanc/metrics:/srv/metrics" in service["reconcile"]["volumes"]
 
 
 def test_a_new_container_is_made_when_anything_that_it_reads_changed():

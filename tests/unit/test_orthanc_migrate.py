@@ -128,7 +128,7 @@ def test_an_instance_that_was_deleted_is_told_from_one_that_is_lost(index, calls
     assert done["failed"] is True
     assert done["wrong"] == [f"bbbb {word}"]
     # Its file is there, at its place or set aside: the archive did not delete it.
-    for place in ("bb/bb", "leftovers"):
+    for place in ("bb/bb", "orphaned"):
         file = index.parent / place / "bbbbbbbb"
         file.parent.mkdir(parents=True)
         file.touch()
@@ -142,7 +142,7 @@ def test_an_instance_that_was_deleted_is_told_from_one_that_is_lost(index, calls
 @pytest.mark.parametrize("calls", [GONE, REPLACED])
 def test_without_a_storage_nobody_knows_what_was_deleted(index, calls):
     """All images in a bucket, or an index that lies elsewhere."""
-    (index.parent / "leftovers").mkdir()
+    (index.parent / "orphaned").mkdir()
     done = verify(index, *compared("aaaa", MD5["aaaa"]), *calls, deleted="report")
     assert done["failed"] is True
     assert done["deleted_count"] == 0

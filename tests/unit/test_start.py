@@ -145,12 +145,6 @@ def test_a_new_index_has_them_from_the_first_start(start, tmp_path, program):
     assert "PublicIndex" in plan(tmp_path / "storage/index", ONE)
 
 
-def test_with_postgresql_there_is_no_index_to_make(start, tmp_path, program):
-    (tmp_path / "etc/database.json").write_text("{}")
-    start.prepare(str(program))
-    assert list((tmp_path / "storage").iterdir()) == []
-
-
 @pytest.mark.parametrize("broken", ["no index of Orthanc's", "no database", "no configuration"])
 def test_the_archive_starts_whatever_happens(start, tmp_path, broken):
     path = tmp_path / "storage/index"

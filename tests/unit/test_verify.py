@@ -634,6 +634,32 @@ def test_the_table_is_aligned_and_plain(lab: Lab) -> None:
 
 # --- one thing broken at a time
 
+
+@pytest.mark.parametrize(
+    ("files", "without_file", "found"),
+    [
+        (0, 0, None),
+        (3, 0, "3 orphaned files of 1234567 bytes, which the index does not list, and 0 index entries without a file"),
+        (0, 1, "0 orphaned files"),
+    ],
+)
+def test_what_the_index_and_the_storage_do_not_share_is_an_error(lab, tmp_path, files, without_file, found) -> None:
+    metrics = tmp_path / "orthanc_reconcile.prom"
+    missing = run(lab, reconcile_metrics=str(metrics))
+    assert "docker logs lightbox-orthanc-reconcile" in missing["remedies"][0]
+    metrics.write_text(
+        f"lightbox_orphaned_files {files}\nlightbox_orphaned_bytes 1234567\n"
+        f"lightbox_instances_without_file {without_file}\nlightbox_orphaned_since_seconds 1764445200\n"
+    )
+    result = run(lab, reconcile_metrics=str(metrics))
+    assert result["passed"] is (found is None)
+    for detail, remedy in zip(failed(result).values(), result["remedies"], strict=True):
+        assert found
+        assert detail.startswith(found)
+        assert detail.endswith("since 2025-11-29 19:40:00 UTC")
+        assert "playbooks/reconcile.yml" in remedy
+
+
 BREAKAGES = [
     ("no container", "orthanc", "no such container"),
     ("container stopped", "orthanc", "exited"),

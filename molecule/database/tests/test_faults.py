@@ -29,7 +29,8 @@ from tests.support.database_server import (
     upload,
     wait_until_ready,
 )
-from tests.support.lab import INVENTORY, PROJECT, address, run_playbook
+from tests.support.lab import INVENTORY, PROJECT, address, recap, run_playbook
+from tests.support.orphans import reconcile, wait_for_metrics
 
 testinfra_hosts = [address("database")]
 UNIT = "postgresql@17-main"
@@ -262,8 +263,11 @@ def test_the_network_loses_everything_for_a_while(silence, web):
 
 @pytest.mark.long
 def test_what_was_refused_in_the_silence_can_be_sent_again(silence, web):
-    """Where the answer to COMMIT was lost the archive keeps an entry without its file, which soon goes by itself."""
-    silence[0].wait_for_files(web)
+    """Where the answer to COMMIT was lost Orthanc keeps an entry without its file, which the playbook removes."""
+    until = time.monotonic() + 120
+    while without_file := silence[0].list_without_file(web):
+        assert time.monotonic() < until, without_file
+        assert reconcile("database").returncode == 0
     silence[0].assert_refused_can_be_sent_again(web)
 
 
@@ -290,39 +294,36 @@ def image(host, web):
 
 def test_an_image_without_its_file_is_found_as_documented(host, image, without_file):
     _file, orthanc_id, path = image
-    on_server(host, "docker stop --time 1 lightbox-orthanc-leftovers")  # an outage was just before
     assert without_file() == ""
     on_server(host, f"mv {path} {path}.away")
     try:
         assert without_file() == orthanc_id
     finally:
-        on_server(host, f"mv {path}.away {path}; docker start lightbox-orthanc-leftovers")
-        time.sleep(12)  # it sees the archive
+        on_server(host, f"mv {path}.away {path}")
 
 
-def test_an_image_that_lost_its_file_in_an_outage_leaves_the_index_and_can_be_sent_again(
+def test_an_image_that_lost_its_file_in_an_outage_is_reported_and_can_be_sent_again_once_reconciled(
     host, web, image, without_file
 ):
     file, orthanc_id, path = image
-    time.sleep(6)  # more than from one look to the next
+    time.sleep(6)  # more than from one comparison to the next
     on_server(host, f"systemctl stop {UNIT}")
     time.sleep(20)
     on_server(host, f"rm {path}; systemctl start {UNIT}")
     wait_until_ready(web)
-    # As long as the entry is there this is called stored, and removed: without a removal nothing is looked for.
-    said = upload(web, file)
-    assert said
-    until = time.monotonic() + 60
-    while without_file():
-        assert time.monotonic() < until, "the entry stays"
-        time.sleep(1)
-    told = on_server(host, "docker logs --since 2m lightbox-orthanc-leftovers 2>&1")
-    assert f"takes instance {orthanc_id} (SOPInstanceUID 2.25." in told
-    assert orthanc_id in on_server(host, f"cat {STORAGE}/leftovers/taken-out.txt")
-    again = upload(web, file)
-    assert again
-    assert {said["Status"], again["Status"]} == {"AlreadyStored", "Success"}
+    wait_for_metrics(host, lambda metrics: metrics["instances_without_file"] == 1, 60)
+    assert (upload(web, file) or {})["Status"] == "AlreadyStored"
+    step = f"Remove instance {orthanc_id}, SOPInstanceUID 2.25."
+    run = reconcile("database", "--check")
+    assert step in run.stdout
+    assert without_file() == orthanc_id
+    run = reconcile("database")
+    assert step in run.stdout
+    assert (run.returncode, recap(run.stdout)["changed"]) == (0, 1)
     assert without_file() == ""
+    assert orthanc_id in on_server(host, f"cat {STORAGE}/orphaned/removed-from-index.txt")
+    assert (upload(web, file) or {})["Status"] == "Success"
+    wait_for_metrics(host, lambda metrics: metrics["instances_without_file"] == 0, 15)
 
 
 def test_the_database_soon_drops_an_archive_that_vanished(host):

@@ -7,14 +7,13 @@ import json
 import secrets
 import subprocess
 import threading
-import time
-import uuid
 
 import pydicom
 import requests
 
 from tests.samples.noise import instance, new_uid
 from tests.support.lab import INVENTORY, address, lab_hosts, recap, run_playbook, wait_until_ready
+from tests.support.orphans import STORAGE, kill_orthanc, list_files, plant_files, reconcile, wait_for_metrics
 
 testinfra_hosts = [address("full")]
 WEB = "https://localhost:8444"
@@ -50,44 +49,10 @@ def stored(web: requests.Session, study: str) -> dict[str, bytes]:
     }
 
 
-def fail_archive(host) -> None:
-    """End the archive's process as a fault would (`docker kill` would count as a stop by hand)."""
-    with host.sudo():
-        host.check_output("kill -9 $(docker inspect --format '{{.State.Pid}}' lightbox-orthanc)")
-
-
-STORAGE = "/var/lib/lightbox/orthanc"
-
-
 def files(host) -> set[str]:
     """Names of the files in which the archive keeps images."""
     with host.sudo():
         return set(host.check_output(f"find {STORAGE} -mindepth 3 -type f -size +400k -printf '%P\\n'").splitlines())
-
-
-def leave_over(host, file: bytes) -> list[str]:
-    """Put a whole file and a torn one where the archive keeps its own, as if it had been killed storing them."""
-    planted = []
-    for content in (file, file[:-50_000]):
-        name = str(uuid.uuid4())
-        path = f"{name[:2]}/{name[2:4]}/{name}"
-        subprocess.run(
-            [
-                "docker",
-                "exec",
-                "-i",
-                "lightbox-full",
-                "sh",
-                "-c",
-                f"mkdir -p {STORAGE}/{path[:5]} && cat > {STORAGE}/{path}",
-            ],
-            input=content,
-            check=True,
-        )
-        planted.append(path)
-    with host.sudo():
-        host.check_output(f"chown -R lightbox-orthanc: {' '.join(f'{STORAGE}/{path[:2]}' for path in planted)}")
-    return planted
 
 
 def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
@@ -113,12 +78,12 @@ def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
                     refused += 1
             started.set()
 
-    planted = leave_over(host, instance(study, series, 999)[1])
+    planted = plant_files("full", instance(study, series, 999)[1])
     threads = [threading.Thread(target=upload, args=(batches[first::3],)) for first in range(3)]
     for thread in threads:
         thread.start()
     assert started.wait(60)
-    fail_archive(host)
+    kill_orthanc(host)
     for thread in threads:
         thread.join(120)
     wait_until_ready(web, PACS)
@@ -135,16 +100,22 @@ def test_archive_killed_during_uploads_keeps_only_whole_images(host, web):
         assert stow(web, [file for _uid, file in batch]).status_code == 200
     assert set(stored(web, study)) == set(sent)
 
-    # Nothing half-stored stays: soon each file is one that the index knows, and what is left over has been set aside.
-    deadline = time.monotonic() + 300  # the archive is asked for each file that came around the kill, one by one
-    while len(found := files(host) - before) != len(sent) and time.monotonic() < deadline:
-        time.sleep(2)
-    assert len(found) == len(sent), f"{len(found)} files for {len(sent)} images"
-    assert not found & set(planted)
+    # What was half stored is reported and stays, until the playbook moves it: then each file is one of the index.
+    # Orthanc is queried for each file that was written around the kill, one by one.
+    orphaned = int(wait_for_metrics(host, lambda metrics: metrics["orphaned_files"] > 0, 300)["orphaned_files"])
+    assert orphaned >= len(files(host) - before) - len(sent) >= len(planted)
+    verified = run_playbook("playbooks/verify.yml", "-i", INVENTORY, "--limit", "full", "-e", "verify_modules=false")
+    assert verified.returncode == 2
+    assert f"{orphaned} orphaned files of " in verified.stdout
+    assert "Run playbooks/reconcile.yml" in verified.stdout
+    assert f"Steps to take: {orphaned}" in reconcile("full", "--check").stdout
+    assert set(planted) <= files(host)
+    assert f"Steps taken: {orphaned}" in reconcile("full").stdout
+    assert len(files(host) - before) == len(sent)
+    aside = {path.rsplit("/", 1)[1] for path in list_files(host, "orphaned")}
+    assert {path.rsplit("/", 1)[1] for path in planted} <= aside
     with host.sudo():
-        aside = host.check_output(f"ls {STORAGE}/leftovers").split()
-        assert {path.rsplit("/", 1)[1] for path in planted} <= set(aside)
-        host.check_output(f"rm -r {STORAGE}/leftovers")
+        host.check_output(f"rm -r {STORAGE}/orphaned")
     assert stored(web, study) == sent
 
     for orthanc_id in web.post(

@@ -52,7 +52,7 @@ def test_nothing_of_the_killed_runs_is_left(logs, host):
     with host.sudo():
         assert host.check_output("ls /var/tmp | grep lightbox || true") == ""
         names = host.check_output("docker ps --all --format '{{.Names}}'").split()
-        assert sorted(names) == ["lightbox-orthanc", "lightbox-orthanc-leftovers"]
+        assert sorted(names) == ["lightbox-orthanc", "lightbox-orthanc-reconcile"]
 
 
 def test_no_run_shows_a_secret(logs):

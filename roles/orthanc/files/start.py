@@ -1,14 +1,14 @@
 # Copyright (c) 2026, the lightbox.pacs maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Becomes the archive: `start.py PROGRAM ARGUMENT…`. Before, an index in SQLite gets statistics.
+"""Write statistics into Orthanc's index in SQLite, then become Orthanc: `start.py PROGRAM ARGUMENT…`.
 
-Orthanc never asks SQLite for any. Without them SQLite takes "an instance with this identifier" for "all instances, one
-of which has this identifier", as both have an index and it cannot know which is the better one: it reads all rows, at
-each request, for each image that comes. While the archive runs nobody else can write into its index, and a new one must
-have them before it is first opened, so that a new index is made here, by an archive that serves nobody.
+Orthanc never makes SQLite collect any. Without them SQLite plans "an instance with this identifier" as "all instances,
+one of which has this identifier", since both have an index and nothing says which is the better one: it reads all rows,
+at each request, for each image that is stored. While Orthanc runs nobody else can write into its index, and a new one
+must have them before it is first opened. So a new index is made here, by an Orthanc that serves nobody.
 
-Whatever goes wrong here, the archive starts.
+Whatever goes wrong here, Orthanc starts. Measured with Orthanc 1.12.7 of Debian 13.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STATISTICS = {
 
 
 def make_index(program: str, storage: str, directory: str) -> None:
-    """A new index, as this program makes it."""
+    """Make a new index, by the program itself."""
     settings = {
         "DicomServerEnabled": False,
         "HttpServerEnabled": False,
@@ -70,7 +70,7 @@ def make_index(program: str, storage: str, directory: str) -> None:
 
 
 def add_statistics(path: str) -> None:
-    """Others than these are replaced: those of ANALYZE are true, and lead SQLite to read whole tables."""
+    """Replace others than these: those of ANALYZE are true, and lead SQLite to read whole tables."""
     index = sqlite3.connect(path, timeout=5, isolation_level=None)
     try:
         known = index.execute("SELECT name FROM sqlite_master WHERE name IN ('Resources', 'sqlite_stat1')").fetchall()
@@ -91,8 +91,6 @@ def add_statistics(path: str) -> None:
 
 
 def prepare(program: str) -> None:
-    if os.path.exists(os.path.join(CONFIGURATION, "database.json")):
-        return  # PostgreSQL makes its own
     with open(os.path.join(CONFIGURATION, "orthanc.json"), encoding="utf-8") as stream:
         settings = json.load(stream)
     storage = settings["StorageDirectory"]
@@ -108,7 +106,7 @@ def main() -> None:
     program = sys.argv[1]
     try:
         prepare(program)
-    except Exception as error:  # an index without statistics is slow, an archive that does not start is worse
+    except Exception as error:  # an index without statistics is slow, an Orthanc that does not start is worse
         print(f"start.py: no statistics for the index: {error}", file=sys.stderr, flush=True)
     os.execv(program, sys.argv[1:])
 
