@@ -493,21 +493,12 @@ def test_what_a_run_that_was_cut_off_left_is_seen(lines, found):
     assert ROLE.value("__orthanc_left_over", __orthanc_probe=probe) == found
 
 
-@pytest.mark.parametrize(
-    ("asked", "now", "refused", "surplus"),
-    [
-        (["2", "2.4.*"], ["2", "2.4.50", "2.4.51"], [], []),
-        (["2*"], ["2", "2.1"], [], []),
-        (["2", "2.9"], ["2"], ["2.9"], []),
-        (["2", "2.4.*"], [], ["2", "2.4.*"], []),
-        (["2"], ["2", "2.1"], [], ["2.1"]),
-        (["2.1"], ["2x1"], ["2.1"], ["2x1"]),
-    ],
-)
-def test_the_archives_answer_is_compared_with_the_transfer_syntaxes_asked_for(asked, now, refused, surplus):
-    answers = {"orthanc_accepted_transfer_syntaxes": asked, "__orthanc_syntaxes_told": {"json": now}}
-    assert ROLE.value("__orthanc_syntaxes_refused", **answers) == refused
-    assert ROLE.value("__orthanc_syntaxes_surplus", **answers) == surplus
+def test_the_answer_of_orthanc_is_compared_with_the_transfer_syntaxes_to_accept():
+    answers = {
+        "orthanc_accepted_transfer_syntaxes": ["2.4.*", "3"],
+        "__orthanc_syntaxes_told": {"json": ["2", "2.4.5"]},
+    }
+    assert ROLE.value("__orthanc_syntaxes_differences", **answers) == {"patterns": ["3"], "names": ["2"]}
 
 
 def test_the_guard_stands_before_the_first_change():
