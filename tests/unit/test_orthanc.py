@@ -554,22 +554,3 @@ def test_a_database_that_cannot_be_is_refused(change, message):
 )
 def test_a_database_that_can_be_is_taken(change):
     assert ROLE.errors(orthanc_database=DATABASE | change) == []
-
-
-@pytest.mark.parametrize(
-    ("stderr", "refused"),
-    [
-        ('ERROR:  relation "globalproperties" does not exist', False),
-        ('FATAL:  database "orthanc" does not exist', True),
-        ('FATAL:  role "orthanc" does not exist', True),
-    ],
-)
-def test_only_a_database_without_tables_has_no_revision(stderr, refused):
-    answers = {
-        "orthanc_database": DATABASE,
-        "__orthanc_database_has": {"rc": 1, "stderr": stderr, "stdout": ""},
-        "__orthanc_image_writes": {"stdout": '{"orthanc": "1.12.7", "plugin": "5.0", "revision": "6"}'},
-    }
-    assert (
-        any("does not tell its revision" in say for say in ROLE.value("__orthanc_schema_errors", **answers)) is refused
-    )

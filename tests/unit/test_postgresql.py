@@ -465,73 +465,33 @@ def test_object_storage_that_cannot_work_is_refused(archive, ca, answers, word):
     assert word in found[0]
 
 
-# The guard before another image meets an index: (revision in the database, the plugin's version, what it says).
-GUARD = [
-    ("1", "5.0", ""),
-    ("1", "6.2", "revision 1 to 2"),
-    ("2", "7.0", "revision 2 to 3"),
-    ("3", "7.1", ""),
-    ("3", "7.2", "revision 3 to 4"),
-    ("4", "8.0", "revision 4 to 5"),
-    ("5", "9.0", "revision 5 to 6"),
-    ("6", "10.3", "revision 6 to 10"),
-    ("1", "10.3", "revision 1 to 10"),
-    ("10", "10.0", ""),
-    ("10", "9.0", "A step back"),
-    ("10", "5.0", "A step back"),
-    ("10", "11.0", "one that this collection does not know"),
-    ("10", "mainline", "one that this collection does not know"),
-    ("", "10.3", ""),
-]
-
-
-def guard(archive: Role, ca: pathlib.Path, has: str, plugin: str, **answers: Any) -> list[str]:
-    said = {"orthanc": "1.13.0", "plugin": plugin, "sqlite": []}
-    new = {"stdout": "", "rc": 1, "stderr": 'ERROR: relation "globalproperties" does not exist'}
-    return archive.value(
-        "__orthanc_schema_errors",
-        __orthanc_image_writes={"stdout": json.dumps(said)},
-        __orthanc_database_has={"stdout": has + "\n", "rc": 0, "stderr": ""} if has else new,
-        **database(ca),
-        **answers,
-    )
-
-
-@pytest.mark.parametrize(("has", "plugin", "says"), GUARD)
-def test_the_guard_compares_revisions(archive, ca, has, plugin, says):
-    found = guard(archive, ca, has, plugin)
-    assert len(found) == (1 if says else 0), found
-    if says:
-        assert says in found[0]
-        assert "docs/database.md" in found[0]
-
-
-def test_a_step_is_taken_when_the_exact_image_is_confirmed(archive, ca):
-    image = archive.value("__orthanc_image")
-    assert guard(archive, ca, "1", "10.3", orthanc_upgrade_confirmed=image) == []
-    assert guard(archive, ca, "1", "10.3", orthanc_upgrade_confirmed="orthancteam/orthanc:26.7.0")
-    assert guard(archive, ca, "10", "5.0", orthanc_upgrade_confirmed=image), "nobody can confirm a step back"
+def schema_errors(archive: Role, **answers: Any) -> list[str]:
+    written = {"orthanc": "1.13.0", "plugin": "10.3", "sqlite": ["a.b", "a.c"]}
+    return archive.value("__orthanc_schema_errors", __orthanc_image_writes={"stdout": json.dumps(written)}, **answers)
 
 
 @pytest.mark.parametrize(
-    ("has", "writes", "says"),
+    ("queried", "message"),
     [
-        (["a.b"], ["a.b"], ""),
-        (["a.b"], ["a.b", "a.c"], "would change the index by a.c"),
-        (["a.b", "a.c"], ["a.b"], "which has a.c"),
-        (["a.b", "a.c"], ["a.b", "a.d"], "which has a.c"),
-        ([], ["a.b"], ""),
+        ({"query_result": [{"revision": "10"}]}, ""),
+        ({"query_result": [{"revision": "1"}]}, "from revision 1 to revision 10"),
+        ({"query_result": [{"revision": None}]}, ""),
+        ({"skipped": True}, ""),  # no tables
     ],
 )
-def test_the_guard_compares_columns_of_sqlite(archive, has, writes, says):
-    found = archive.value(
-        "__orthanc_schema_errors",
-        __orthanc_image_writes={"stdout": json.dumps({"orthanc": "1.13.0", "plugin": "10.3", "sqlite": writes})},
-        __orthanc_index_has={"stdout": json.dumps({"sqlite": has})},
-        __orthanc_database_has={"skipped": True},
-    )
-    assert len(found) == (1 if says else 0), found
-    assert not says or says in found[0]
+def test_the_tables_in_the_database_are_compared_with_those_of_the_image(archive, ca, queried, message):
+    answers = {"__orthanc_queried_revision": queried, "__orthanc_index_has": {"skipped": True}, **database(ca)}
+    found = schema_errors(archive, **answers)
+    assert len(found) == bool(message), found
+    assert all(message in error for error in found), found
+    assert schema_errors(archive, orthanc_upgrade_confirmed=archive.value("__orthanc_image"), **answers) == []
+
+
+def test_the_columns_of_sqlite_are_compared_with_those_of_the_image(archive):
+    answers = {"__orthanc_queried_revision": {"skipped": True}}
+    found = schema_errors(archive, __orthanc_index_has={"stdout": json.dumps({"sqlite": ["a.b"]})}, **answers)
+    assert len(found) == 1
+    assert "it adds a.c" in found[0]
 
 
 def test_the_shell_scripts_are_sound():
