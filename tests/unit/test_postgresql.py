@@ -137,28 +137,65 @@ SHOWN: dict[str, Any] = {
     "unencrypted": {"accepted": False},
 }
 EXTERNAL = {"postgresql_provider": "external", "postgresql_host": "a.example.org"}
+LOCAL = {"postgresql_provider": "local"}
+ANSWER = {"may_create_tables": True, "has_trigrams": True, "is_privileged": False, "other_databases": []}
 
 
 @pytest.mark.parametrize(
     ("shown", "answer", "words"),
     [
-        ({}, [], []),
-        ({"certificate": SHOWN["certificate"] | {"days_left": 20}}, [], ["ends in 20 days (2027-01-01T00:00:00Z)"]),
-        ({"certificate": SHOWN["certificate"] | {"days_left": -1}}, [], ["ends in -1 days"]),
-        ({"certificate": None, "unencrypted": {"accepted": None}}, [], []),
-        ({"unencrypted": {"accepted": True}}, [], ["without encryption"]),
+        ({}, {}, []),
+        ({"certificate": SHOWN["certificate"] | {"days_left": 20}}, {}, ["expires in 20 days (2027-01-01T00:00:00Z)"]),
+        ({"certificate": SHOWN["certificate"] | {"days_left": -1}}, {}, ["expires in -1 days"]),
+        ({"certificate": None, "unencrypted": {"accepted": None}}, {}, []),
+        ({"unencrypted": {"accepted": True}}, {}, ["also accepts unencrypted connections"]),
         (
             {"unencrypted": None},
-            ["power", "other sales", "other hr"],
-            ["more than a plain user", "databases, too: sales, hr"],
+            {"is_privileged": True, "other_databases": ["hr", "sales"]},
+            ["may create databases or users", "databases, too: hr, sales"],
         ),
     ],
 )
-def test_what_works_and_needs_a_hand_is_told(role, shown, answer, words):
-    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_queried": {"rc": 0, "stdout_lines": answer}}
-    found = role.value("__postgresql_warnings", **EXTERNAL, **registered)
+def test_what_works_and_needs_attention_is_reported(role, shown, answer, words):
+    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_queried": {"query_result": [ANSWER | answer]}}
+    found = role.value("__postgresql_warnings | select", **EXTERNAL, **registered)
     assert len(found) == len(words), found
     assert all(word in line for word, line in zip(words, found, strict=True)), found
+
+
+def test_a_database_that_was_not_queried_has_no_warnings(role):
+    found = role.value(
+        "__postgresql_warnings | select", __postgresql_tls={"skipped": True}, __postgresql_queried={"skipped": True}
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "answer", "is_provisioned", "error"),
+    [
+        (LOCAL, {}, True, ""),
+        (EXTERNAL, {}, True, ""),
+        (LOCAL, {"other_databases": ["postgres"]}, True, ""),
+        (EXTERNAL, {"other_databases": ["postgres"]}, False, ""),
+        (LOCAL, {"has_trigrams": False}, False, "still is not as it must be: {"),
+        (EXTERNAL, {"has_trigrams": False}, False, ""),
+        (LOCAL, {"is_privileged": True}, False, "still is not as it must be: {"),
+        (LOCAL, {"may_create_tables": False}, False, "ALTER DATABASE orthanc OWNER TO orthanc"),
+        (EXTERNAL, {"may_create_tables": False}, False, "ALTER DATABASE orthanc OWNER TO orthanc"),
+    ],
+)
+def test_the_answer_of_the_database_is_judged(role, provider, answer, is_provisioned, error):
+    queried = {"query_result": [ANSWER | answer]}
+    assert role.value("__postgresql_is_provisioned", **provider, __postgresql_queried=queried) is is_provisioned
+    found = role.value("__postgresql_error", **provider, __postgresql_queried=queried)
+    assert error in found
+    assert bool(found) is bool(error)
+
+
+def test_a_database_that_does_not_answer_is_an_error_with_its_reason(role):
+    queried = {"msg": "unable to connect to database: certificate verify failed\n", "failed": False}
+    assert role.value("__postgresql_is_provisioned", **LOCAL, __postgresql_queried=queried) is False
+    assert role.value("__postgresql_error", **LOCAL, __postgresql_queried=queried) == queried["msg"]
 
 
 def test_a_refusal_shows_the_certificate_that_was_met(role):
@@ -275,10 +312,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (configured(ssl_ciphers="NULL"), "sets ssl_ciphers"),
     (configured(ssl_max_protocol_version="TLSv1.2"), "sets ssl_max_protocol_version"),
     (configured(Fsync="off"), "Set names in lower case"),
-    (configured(log_statement="all"), "log_statement (all), which may write patients' data into PostgreSQL's log"),
-    (configured(log_min_duration_statement=0), "log_min_duration_statement (0)"),
-    (configured(log_parameter_max_length_on_error=-1), "log_parameter_max_length_on_error (-1)"),
-    (configured(debug_print_parse=True), "debug_print_parse (True)"),
+    (configured(log_statement="all"), "log_statement = all, which may write patients' data into PostgreSQL's log"),
+    (configured(log_min_duration_statement=0), "log_min_duration_statement = 0"),
+    (configured(log_parameter_max_length_on_error=-1), "log_parameter_max_length_on_error = -1"),
+    (configured(debug_print_parse=True), "debug_print_parse = True"),
+    (
+        configured(log_statement="mod", log_transaction_sample_rate=0.1),
+        "sets log_statement = mod, log_transaction_sample_rate = 0.1",
+    ),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["0.0.0.0/0"]}, "0.0.0.0/0: nearly everybody"),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["::/0"]}, "::/0: nearly everybody"),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["999.1.1.1/8"]}, 'contains "999.1.1.1/8"'),
