@@ -6,9 +6,7 @@ import hashlib
 import json
 import pathlib
 import secrets
-import string
 import subprocess
-import urllib.parse
 from typing import Any
 
 import pytest
@@ -24,7 +22,6 @@ MARK = "/etc/postgresql-common/createcluster.d/lightbox.conf"
 CLUSTERS = {"/etc/postgresql/*/*/postgresql.conf": ["/etc/postgresql/17/main/postgresql.conf"]}
 DEBIAN = {"distribution": "Debian", "distribution_major_version": "13"}
 PASSWORD = secrets.token_hex(12)
-CHARACTERS = [*string.printable[:95], "é", "東", "\N{GRINNING FACE}"]
 
 
 @pytest.fixture(scope="module")
@@ -142,28 +139,65 @@ SHOWN: dict[str, Any] = {
     "unencrypted": {"accepted": False},
 }
 EXTERNAL = {"postgresql_provider": "external", "postgresql_host": "a.example.org"}
+LOCAL = {"postgresql_provider": "local"}
+ANSWER = {"may_create_tables": True, "has_trigrams": True, "is_privileged": False, "other_databases": []}
 
 
 @pytest.mark.parametrize(
     ("shown", "answer", "words"),
     [
-        ({}, [], []),
-        ({"certificate": SHOWN["certificate"] | {"days_left": 20}}, [], ["ends in 20 days (2027-01-01T00:00:00Z)"]),
-        ({"certificate": SHOWN["certificate"] | {"days_left": -1}}, [], ["ends in -1 days"]),
-        ({"certificate": None, "unencrypted": {"accepted": None}}, [], []),
-        ({"unencrypted": {"accepted": True}}, [], ["without encryption"]),
+        ({}, {}, []),
+        ({"certificate": SHOWN["certificate"] | {"days_left": 20}}, {}, ["expires in 20 days (2027-01-01T00:00:00Z)"]),
+        ({"certificate": SHOWN["certificate"] | {"days_left": -1}}, {}, ["expires in -1 days"]),
+        ({"certificate": None, "unencrypted": {"accepted": None}}, {}, []),
+        ({"unencrypted": {"accepted": True}}, {}, ["also accepts unencrypted connections"]),
         (
             {"unencrypted": None},
-            ["power", "other sales", "other hr"],
-            ["more than a plain user", "databases, too: sales, hr"],
+            {"is_privileged": True, "other_databases": ["hr", "sales"]},
+            ["may create databases or users", "databases, too: hr, sales"],
         ),
     ],
 )
-def test_what_works_and_needs_a_hand_is_told(role, shown, answer, words):
-    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_queried": {"rc": 0, "stdout_lines": answer}}
-    found = role.value("__postgresql_warnings", **EXTERNAL, **registered)
+def test_what_works_and_needs_attention_is_reported(role, shown, answer, words):
+    registered = {"__postgresql_tls": SHOWN | shown, "__postgresql_queried": {"query_result": [ANSWER | answer]}}
+    found = role.value("__postgresql_warnings | select", **EXTERNAL, **registered)
     assert len(found) == len(words), found
     assert all(word in line for word, line in zip(words, found, strict=True)), found
+
+
+def test_a_database_that_was_not_queried_has_no_warnings(role):
+    found = role.value(
+        "__postgresql_warnings | select", __postgresql_tls={"skipped": True}, __postgresql_queried={"skipped": True}
+    )
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("provider", "answer", "is_provisioned", "error"),
+    [
+        (LOCAL, {}, True, ""),
+        (EXTERNAL, {}, True, ""),
+        (LOCAL, {"other_databases": ["postgres"]}, True, ""),
+        (EXTERNAL, {"other_databases": ["postgres"]}, False, ""),
+        (LOCAL, {"has_trigrams": False}, False, "still is not as it must be: {"),
+        (EXTERNAL, {"has_trigrams": False}, False, ""),
+        (LOCAL, {"is_privileged": True}, False, "still is not as it must be: {"),
+        (LOCAL, {"may_create_tables": False}, False, "ALTER DATABASE orthanc OWNER TO orthanc"),
+        (EXTERNAL, {"may_create_tables": False}, False, "ALTER DATABASE orthanc OWNER TO orthanc"),
+    ],
+)
+def test_the_answer_of_the_database_is_judged(role, provider, answer, is_provisioned, error):
+    queried = {"query_result": [ANSWER | answer]}
+    assert role.value("__postgresql_is_provisioned", **provider, __postgresql_queried=queried) is is_provisioned
+    found = role.value("__postgresql_error", **provider, __postgresql_queried=queried)
+    assert error in found
+    assert bool(found) is bool(error)
+
+
+def test_a_database_that_does_not_answer_is_an_error_with_its_reason(role):
+    queried = {"msg": "unable to connect to database: certificate verify failed\n", "failed": False}
+    assert role.value("__postgresql_is_provisioned", **LOCAL, __postgresql_queried=queried) is False
+    assert role.value("__postgresql_error", **LOCAL, __postgresql_queried=queried) == queried["msg"]
 
 
 def test_a_refusal_shows_the_certificate_that_was_met(role):
@@ -277,10 +311,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (configured(ssl_ciphers="NULL"), "sets ssl_ciphers"),
     (configured(ssl_max_protocol_version="TLSv1.2"), "sets ssl_max_protocol_version"),
     (configured(Fsync="off"), "Set names in lower case"),
-    (configured(log_statement="all"), "log_statement (all), which may write patients' data into PostgreSQL's log"),
-    (configured(log_min_duration_statement=0), "log_min_duration_statement (0)"),
-    (configured(log_parameter_max_length_on_error=-1), "log_parameter_max_length_on_error (-1)"),
-    (configured(debug_print_parse=True), "debug_print_parse (True)"),
+    (configured(log_statement="all"), "log_statement = all, which may write patients' data into PostgreSQL's log"),
+    (configured(log_min_duration_statement=0), "log_min_duration_statement = 0"),
+    (configured(log_parameter_max_length_on_error=-1), "log_parameter_max_length_on_error = -1"),
+    (configured(debug_print_parse=True), "debug_print_parse = True"),
+    (
+        configured(log_statement="mod", log_transaction_sample_rate=0.1),
+        "sets log_statement = mod, log_transaction_sample_rate = 0.1",
+    ),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["0.0.0.0/0"]}, "0.0.0.0/0: nearly everybody"),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["::/0"]}, "::/0: nearly everybody"),
     ({"postgresql_provider": "local", "postgresql_local_networks": ["999.1.1.1/8"]}, 'contains "999.1.1.1/8"'),
@@ -365,47 +403,12 @@ def section(archive: Role, ca: pathlib.Path, **more: Any) -> dict[str, Any]:
     return json.loads(archive.value("__orthanc_database_json.PostgreSQL | to_json", **database(ca, **more)))
 
 
-def test_every_character_of_a_password_reaches_the_database(archive, ca):
-    passwords = (
-        [f"{one}{PASSWORD}" for one in CHARACTERS]
-        + [f"{PASSWORD}{one}" for one in CHARACTERS]
-        + ["".join(CHARACTERS), "%41", "${HOME}"]
-    )
-    for password in passwords:
-        uri = section(archive, ca, password=password)["ConnectionUri"]
-        parsed = urllib.parse.urlsplit(uri)
-        assert (parsed.scheme, parsed.hostname, parsed.port, parsed.path) == (
-            "postgresql",
-            "db.example.org",
-            5432,
-            "/orthanc",
-        )
-        userinfo = parsed.netloc.rpartition("@")[0]
-        assert urllib.parse.unquote(userinfo) == f"orthanc:{password}"
-        # No character that a URI, JSON, or Orthanc's own ${…} would read as something else.
-        assert set(userinfo) <= set(string.ascii_letters + string.digits + "-._~%:")
-        assert userinfo.count(":") == 1
-
-
-def test_libpq_reads_the_uri_as_it_was_meant(archive, ca):
-    """libpq itself, where psycopg2 brings it."""
-    extensions = pytest.importorskip("psycopg2.extensions")
-    password = "".join(CHARACTERS)
-    uri = section(archive, ca, password=password, address="192.0.2.7", port=5433)["ConnectionUri"]
-    found = extensions.parse_dsn(uri)
-    assert (
-        found
-        | {
-            "user": "orthanc",
-            "password": password,
-            "host": "db.example.org",
-            "hostaddr": "192.0.2.7",
-            "port": "5433",
-            "dbname": "orthanc",
-            "sslmode": "verify-full",
-            "sslrootcert": "/etc/orthanc/database-ca.pem",
-        }
-        == found
+def test_the_uri_verifies_with_the_ca_and_gives_a_connection_up(archive, ca):
+    uri = section(archive, ca, password="p@ss/w:rd", address="192.0.2.7", port=5433)["ConnectionUri"]
+    assert uri == (
+        "postgresql://orthanc:p%40ss%2Fw%3Ard@db.example.org:5433/orthanc?hostaddr=192.0.2.7&sslmode=verify-full"
+        "&sslrootcert=%2Fetc%2Forthanc%2Fdatabase-ca.pem&connect_timeout=10&application_name=lightbox"
+        "&keepalives_idle=30&keepalives_interval=10&keepalives_count=3&tcp_user_timeout=30000"
     )
 
 
@@ -511,73 +514,33 @@ def test_object_storage_that_cannot_work_is_refused(archive, ca, answers, word):
     assert word in found[0]
 
 
-# The guard before another image meets an index: (revision in the database, the plugin's version, what it says).
-GUARD = [
-    ("1", "5.0", ""),
-    ("1", "6.2", "revision 1 to 2"),
-    ("2", "7.0", "revision 2 to 3"),
-    ("3", "7.1", ""),
-    ("3", "7.2", "revision 3 to 4"),
-    ("4", "8.0", "revision 4 to 5"),
-    ("5", "9.0", "revision 5 to 6"),
-    ("6", "10.3", "revision 6 to 10"),
-    ("1", "10.3", "revision 1 to 10"),
-    ("10", "10.0", ""),
-    ("10", "9.0", "A step back"),
-    ("10", "5.0", "A step back"),
-    ("10", "11.0", "one that this collection does not know"),
-    ("10", "mainline", "one that this collection does not know"),
-    ("", "10.3", ""),
-]
-
-
-def guard(archive: Role, ca: pathlib.Path, has: str, plugin: str, **answers: Any) -> list[str]:
-    said = {"orthanc": "1.13.0", "plugin": plugin, "sqlite": []}
-    new = {"stdout": "", "rc": 1, "stderr": 'ERROR: relation "globalproperties" does not exist'}
-    return archive.value(
-        "__orthanc_schema_errors",
-        __orthanc_image_writes={"stdout": json.dumps(said)},
-        __orthanc_database_has={"stdout": has + "\n", "rc": 0, "stderr": ""} if has else new,
-        **database(ca),
-        **answers,
-    )
-
-
-@pytest.mark.parametrize(("has", "plugin", "says"), GUARD)
-def test_the_guard_compares_revisions(archive, ca, has, plugin, says):
-    found = guard(archive, ca, has, plugin)
-    assert len(found) == (1 if says else 0), found
-    if says:
-        assert says in found[0]
-        assert "docs/database.md" in found[0]
-
-
-def test_a_step_is_taken_when_the_exact_image_is_confirmed(archive, ca):
-    image = archive.value("__orthanc_image")
-    assert guard(archive, ca, "1", "10.3", orthanc_upgrade_confirmed=image) == []
-    assert guard(archive, ca, "1", "10.3", orthanc_upgrade_confirmed="orthancteam/orthanc:26.7.0")
-    assert guard(archive, ca, "10", "5.0", orthanc_upgrade_confirmed=image), "nobody can confirm a step back"
+def schema_errors(archive: Role, **answers: Any) -> list[str]:
+    written = {"orthanc": "1.13.0", "plugin": "10.3", "sqlite": ["a.b", "a.c"]}
+    return archive.value("__orthanc_schema_errors", __orthanc_image_writes={"stdout": json.dumps(written)}, **answers)
 
 
 @pytest.mark.parametrize(
-    ("has", "writes", "says"),
+    ("queried", "message"),
     [
-        (["a.b"], ["a.b"], ""),
-        (["a.b"], ["a.b", "a.c"], "would change the index by a.c"),
-        (["a.b", "a.c"], ["a.b"], "which has a.c"),
-        (["a.b", "a.c"], ["a.b", "a.d"], "which has a.c"),
-        ([], ["a.b"], ""),
+        ({"query_result": [{"revision": "10"}]}, ""),
+        ({"query_result": [{"revision": "1"}]}, "from revision 1 to revision 10"),
+        ({"query_result": [{"revision": None}]}, ""),
+        ({"skipped": True}, ""),  # no tables
     ],
 )
-def test_the_guard_compares_columns_of_sqlite(archive, has, writes, says):
-    found = archive.value(
-        "__orthanc_schema_errors",
-        __orthanc_image_writes={"stdout": json.dumps({"orthanc": "1.13.0", "plugin": "10.3", "sqlite": writes})},
-        __orthanc_index_has={"stdout": json.dumps({"sqlite": has})},
-        __orthanc_database_has={"skipped": True},
-    )
-    assert len(found) == (1 if says else 0), found
-    assert not says or says in found[0]
+def test_the_tables_in_the_database_are_compared_with_those_of_the_image(archive, ca, queried, message):
+    answers = {"__orthanc_queried_revision": queried, "__orthanc_index_has": {"skipped": True}, **database(ca)}
+    found = schema_errors(archive, **answers)
+    assert len(found) == bool(message), found
+    assert all(message in error for error in found), found
+    assert schema_errors(archive, orthanc_upgrade_confirmed=archive.value("__orthanc_image"), **answers) == []
+
+
+def test_the_columns_of_sqlite_are_compared_with_those_of_the_image(archive):
+    answers = {"__orthanc_queried_revision": {"skipped": True}}
+    found = schema_errors(archive, __orthanc_index_has={"stdout": json.dumps({"sqlite": ["a.b"]})}, **answers)
+    assert len(found) == 1
+    assert "it adds a.c" in found[0]
 
 
 def test_the_shell_scripts_are_sound():

@@ -179,5 +179,5 @@ def test_a_database_that_was_used_since_is_not_emptied(host):
 def test_sqlite_cannot_come_back_by_accident(host):
     run = play("-e", "postgresql_provider=none")
     assert run.returncode == 2
-    assert "orthanc_database is empty, but the archive's index is in PostgreSQL" in run.stdout
+    assert "orthanc_database is empty, but the index is in PostgreSQL" in " ".join(run.stdout.split())
     assert secret("database_password") not in run.stdout

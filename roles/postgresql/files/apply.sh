@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# A script in place of postgresql_query, for it waits for the reload, and asks as the user postgres on the port on which the server runs.
 # Usage: apply UNIT DATA CONFIGURATION. Makes the running database take what its files say, with a restart only where it must.
 set -eu
 unit=$1 data=$2 configuration=$3

@@ -1,4 +1,5 @@
 # shellcheck shell=sh
+# psql in place of postgresql_query, as the user postgres and on the port on which the server runs, which may differ from the one in the variables.
 # Usage: state UNIT DATA CONFIGURATION FILE... Prints why the running database does not have what its files say; nothing when it does.
 unit=$1 data=$2
 shift 3
