@@ -86,6 +86,7 @@ def test_the_playbook_reconciles_them_and_the_checks_pass(host, web, killed):
     on_server(host, f"rm -r {STORAGE}/orphaned")
 
 
+@pytest.mark.long
 def test_where_asked_the_container_reconciles_by_itself(host, web):
     answer = json.dumps({"orthanc_reconcile_automatically": True})
     run = run_roles(ROLES, "-e", answer)
