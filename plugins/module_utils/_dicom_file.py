@@ -57,7 +57,7 @@ CODECS = {
 
 
 class NotDicomError(Exception):
-    """Why it is no DICOM file of an instance, for a sentence that begins with its name."""
+    """Why it is not a DICOM file of an instance, for a sentence that begins with its name."""
 
 
 class DirectoryError(NotDicomError):
@@ -148,7 +148,7 @@ class Elements:
         if self.kind in LONG:
             return (group, number), self.long.unpack(self.take(4))[0]
         if self.kind not in SHORT:
-            raise NotDicomError("is no DICOM file, or a damaged one")
+            raise NotDicomError("is not a DICOM file, or a damaged one")
         return (group, number), self.short.unpack(head[6:])[0]
 
     def skip_sequence(self, depth: int = 0) -> None:
@@ -163,7 +163,7 @@ class Elements:
                 self.explicit = outside
                 return
             if tag != ITEM:
-                raise NotDicomError("is no DICOM file, or a damaged one")
+                raise NotDicomError("is not a DICOM file, or a damaged one")
             if length != UNDEFINED:
                 self.skip(length)
                 continue
@@ -192,7 +192,7 @@ def identify(stream: IO[bytes]) -> Identifiers:
         explicit = start[4:6].isalpha()
         source = _Chain(start, stream)
     else:
-        raise NotDicomError("is no DICOM file")
+        raise NotDicomError("is not a DICOM file")
     values = _values(Elements(source, explicit, big))
     for tag, name in ((SOP_INSTANCE, "SOPInstanceUID"), (STUDY, "StudyInstanceUID"), (SERIES, "SeriesInstanceUID")):
         if not values.get(tag):

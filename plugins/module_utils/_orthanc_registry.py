@@ -27,8 +27,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
 Object = dict  # what the archive says of one, or takes by PUT
@@ -84,10 +84,10 @@ class Registry(abc.ABC):
         return found
 
     def remove(self, name: str) -> None:
-        self.orthanc.delete(f"{self.path}{route(name)}")
+        self.orthanc.delete(f"{self.path}{build_path(name)}")
 
     def write(self, name: str, body: Object) -> None:
-        self.orthanc.put(f"{self.path}{route(name)}", body)
+        self.orthanc.put(f"{self.path}{build_path(name)}", body)
 
     @abc.abstractmethod
     def findings(self, entry: Entry) -> list[str]:

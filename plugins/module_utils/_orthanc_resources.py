@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, route
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, build_path
 
 # The level of a resource, and how the API calls all of that level.
 LEVELS = {"patient": "patients", "study": "studies", "series": "series", "instance": "instances"}
@@ -37,7 +37,7 @@ def resource_id(archive: Orthanc, params: Mapping[str, Any], level: str) -> str 
     if given is not None:
         if not ORTHANC_ID.fullmatch(given):
             raise OrthancError(
-                f"id is '{given}', which is no identifier of Orthanc's (five times eight hexadecimal digits). "
+                f"id is '{given}', which is not an identifier of Orthanc (five times eight hexadecimal digits). "
                 "Give a DICOM UID or a patient ID as uid."
             )
         return str(given)
@@ -67,7 +67,7 @@ def missing(archive: Orthanc, params: Mapping[str, Any], level: str) -> OrthancE
 
 
 def resource_path(level: str, identifier: str, *more: str) -> str:
-    return route(LEVELS[level], identifier, *more)
+    return build_path(LEVELS[level], identifier, *more)
 
 
 def require_labels(archive: Orthanc) -> None:

@@ -12,8 +12,9 @@ import base64
 import time
 import typing as t
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, HttpError
 
 # (arguments) -> exit code and the text of both outputs. Raises ``OSError`` when the program is not installed.
 Run = t.Callable[[list[str]], tuple[int, str]]
@@ -61,21 +62,18 @@ class Settings:
     temporary: str
     run: Run
 
-    def proxy(self, timeout: float | None = None, login: bool = True) -> Client:
-        """A client of the public URL. Raises ``OSError`` or ``ValueError`` for settings that cannot work."""
-        return Client(
-            self.url,
-            timeout or self.timeout,
-            address=self.connect_address,
-            login=(self.username, self.password) if login else None,
-            ca_path=self.ca_path,
-        )
+    def connect_to_proxy(self) -> Connection:
+        """Return a client of the public URL. Raises HttpError for settings that cannot work."""
+        if urlsplit(self.url).path.strip("/"):
+            raise HttpError(f"'{self.url}' is not of the form https://name[:port]")
+        return self._connect(self.url, (self.username, self.password), self.connect_address)
 
-    def archive(self) -> Client:
-        """A client of the archive's own REST API."""
-        return Client(
-            self.archive_url, self.timeout, login=(self.archive_username, self.archive_password), ca_path=self.ca_path
-        )
+    def connect_to_orthanc(self) -> Connection:
+        """Return a client of Orthanc's own REST API. Raises HttpError for settings that cannot work."""
+        return self._connect(self.archive_url, (self.archive_username, self.archive_password))
+
+    def _connect(self, url: str, login: tuple[str, str], address: str = "") -> Connection:
+        return Connection(url, self.timeout, login=login, address=address, use_proxy=False, ca_path=self.ca_path)
 
     @property
     def wado_path(self) -> str:
@@ -105,6 +103,8 @@ class Checks:
             state, detail = "skipped", str(reason)
         except Shortfall as shortfall:
             state, detail, advice = "failed", str(shortfall), shortfall.remedy or remedy
+        except HttpError as error:
+            state, detail, advice = "failed", str(error), remedy
         except Exception as error:  # whatever a broken server does is a failed line of the table
             state, detail, advice = "failed", f"{type(error).__name__}, {error}", remedy
         if state != "ok" and (state == "failed" or needs in self.failed):
@@ -142,9 +142,9 @@ class Checks:
         return all(result["state"] != "failed" for result in self.results)
 
     def remedies(self) -> list[str]:
-        """For every failed check where, what and what to do."""
+        """Return for every failed check where, what is wrong and what to do."""
         return [
-            f"{result['group']}, {result['name']} - {result['detail']}. {result['remedy']}".strip()
+            f"{result['group']}, {result['name']} - {result['detail'].rstrip('.')}. {result['remedy']}".strip()
             for result in self.results
             if result["state"] == "failed"
         ]

@@ -30,14 +30,10 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
     stow_body,
     synthetic_image,
 )
-from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import (
-    Answered,
-    EchoError,
-    echo,
-    tls_context,
-)
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError, EchoResult, send_echo
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, HttpError, basic_auth
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import tls_context
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, Shortfall, expect
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client, basic
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import DEFAULT_LOGINS, HTTPS, LOGIN
 
 ANSWERS = "answers"
@@ -50,7 +46,7 @@ REFUSED = re.compile(r"Association Rejected|No Acceptable Presentation Contexts"
 class Archive:
     """The checks that ask the archive itself, on the loopback address that only the reverse proxy uses."""
 
-    def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
+    def __init__(self, settings: Settings, checks: Checks, client: Connection) -> None:
         self.settings = settings
         self.checks = checks
         self.client = client
@@ -126,13 +122,13 @@ class Archive:
         taken = [
             user
             for user, password in DEFAULT_LOGINS
-            if self.client.get("/system", basic(user, password), login=False).status not in (401, 403)
+            if self.client.get("/system", basic_auth(user, password), login=False).status not in (401, 403)
         ]
         expect(not taken, "it takes the well-known password of " + ", ".join(taken))
         return f"{len(DEFAULT_LOGINS)} refused"
 
     def runs_no_scripts(self) -> str:
-        answer = self.client.request("POST", "/tools/execute-script", body=b"")
+        answer = self.client.request("POST", "/tools/execute-script")
         expect(answer.status == 403, f"POST /tools/execute-script answers {answer.status}")
         return "403"
 
@@ -159,7 +155,7 @@ class Traces:
     Studies of another host are left alone for an hour, because it may be in the midst of a run with the same database.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self.client = client
         self.host = this_host()
         self.images: list[SyntheticImage] = []
@@ -229,7 +225,7 @@ class Traces:
 class Dicomweb:
     """One image on its way: STOW-RS, QIDO-RS, WADO-RS, all through the reverse proxy."""
 
-    def __init__(self, settings: Settings, proxy: Client, image: SyntheticImage) -> None:
+    def __init__(self, settings: Settings, proxy: Connection, image: SyntheticImage) -> None:
         self.settings = settings
         self.proxy = proxy
         self.image = image
@@ -241,7 +237,10 @@ class Dicomweb:
     def store(self) -> str:
         media_type, body = stow_body([self.image.file])
         answer = self.proxy.request(
-            "POST", f"{self.root}/studies", {"Content-Type": media_type, "Accept": "application/dicom+json"}, body
+            "POST",
+            f"{self.root}/studies",
+            body,
+            headers={"Content-Type": media_type, "Accept": "application/dicom+json"},
         )
         expect(answer.status == 200, f"POST {self.root}/studies answers {answer.status}")
         stored = answer.json().get("00081199", {}).get("Value", [])
@@ -270,7 +269,7 @@ class Dicomweb:
             {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'},
         )
         expect(answer.status == 200, f"GET .../frames/1 answers {answer.status}")
-        pixels = first_part(answer.headers.get("content-type", ""), answer.plain())
+        pixels = first_part(answer.headers.get("content-type", ""), answer.decompress())
         expect(
             pixels == self.image.pixels,
             f"the {len(pixels)} bytes that came back are not the {len(self.image.pixels)} sent",
@@ -282,7 +281,7 @@ class Dicomweb:
             f"{self.root}/studies/{self.image.study_uid}/metadata", {"Accept": "application/dicom+json"}
         )
         expect(answer.status == 200, f"GET .../metadata answers {answer.status}")
-        instances = json.loads(answer.plain())
+        instances = json.loads(answer.decompress())
         expect(len(instances) == 1, f"{len(instances)} instances instead of 1")
         wanted = {
             "00080018": self.image.instance_uid,
@@ -306,7 +305,7 @@ class Dicomweb:
             ),
             self.proxy.get(f"{self.root}/studies?StudyInstanceUID={self.image.study_uid}&limit=2"),
         ]
-        found = sorted({link for answer in answers for link in _links(json.loads(answer.plain()))})
+        found = sorted({link for answer in answers for link in _links(json.loads(answer.decompress()))})
         public = f"{self.settings.url.rstrip('/')}{self.root}/"
         wrong = [link for link in found if not link.startswith(public)]
         expect(bool(found), "no answer carries a BulkDataURI or a RetrieveURL")
@@ -331,21 +330,21 @@ def _links(value: t.Any) -> list[str]:
 class Dimse:
     """The archive's DICOM listener: C-ECHO as the module dicom_echo does it, C-STORE by DCMTK's storescu."""
 
-    def __init__(self, settings: Settings, client: Client, traces: Traces) -> None:
+    def __init__(self, settings: Settings, client: Connection, traces: Traces) -> None:
         self.settings = settings
         self.client = client
         self.traces = traces
 
-    def echo(self, calling: str = "", called: str = "", tls: bool = False, encrypted: bool = False) -> Answered:
+    def echo(self, calling: str = "", called: str = "", tls: bool = False, encrypted: bool = False) -> EchoResult:
         """tls: ask the port for TLS, encrypted: with TLS. Raises ``EchoError``."""
         settings = self.settings
-        return echo(
+        return send_echo(
             settings.connect_address if tls else settings.dicom_host,
             settings.dicom_tls_port if tls else settings.dicom_port,
             called or settings.dicom_aet,
             calling or settings.dicom_calling_aet,
             settings.timeout,
-            tls_context({"ca_path": settings.ca_path or None}) if encrypted else None,
+            tls_context(settings.ca_path) if encrypted else None,
             str(urlsplit(settings.url).hostname),
         )
 
@@ -379,7 +378,7 @@ class Dimse:
         expect(bool(identifier), "the archive said yes and does not have the image")
         answer = self.client.get(f"/instances/{identifier}/frames/0/raw")
         expect(answer.status == 200, f"GET /instances/.../frames/0/raw answers {answer.status}")
-        expect(answer.plain() == image.pixels, "other pixels came back than were sent")
+        expect(answer.decompress() == image.pixels, "other pixels came back than were sent")
         return f"{len(image.pixels)} bytes of pixels, each the same"
 
     def refuses_to_store(self) -> str:
@@ -460,8 +459,8 @@ def alone(timeout: float) -> t.Iterator[None]:
 def check_images(settings: Settings, checks: Checks) -> str:
     """Everything that concerns the archive; returns its version, empty when it did not answer."""
     try:
-        client = settings.archive()
-    except (OSError, ValueError) as error:
+        client = settings.connect_to_orthanc()
+    except HttpError as error:
         reason = f"verify_archive_url cannot be used ({error})"
         checks.fail("archive", ANSWERS, reason, "Correct verify_archive_url.")
         return ""
@@ -474,7 +473,7 @@ def check_images(settings: Settings, checks: Checks) -> str:
         client.close()
 
 
-def check_flows(settings: Settings, checks: Checks, client: Client) -> None:
+def check_flows(settings: Settings, checks: Checks, client: Connection) -> None:
     """The flows that store something, in check mode only those that do not."""
     traces = Traces(client)
     if not settings.writes:
@@ -515,7 +514,7 @@ def check_dicomweb(settings: Settings, checks: Checks, traces: Traces) -> None:
         if needed in checks.failed:
             checks.run("images", "STOW, QIDO, WADO", "", lambda: "", needed)
             return
-    proxy = settings.proxy()
+    proxy = settings.connect_to_proxy()
     try:
         way = Dicomweb(settings, proxy, traces.image())
         stored = "STOW-RS"
@@ -533,7 +532,7 @@ def check_dicomweb(settings: Settings, checks: Checks, traces: Traces) -> None:
         proxy.close()
 
 
-def check_dicom(settings: Settings, checks: Checks, client: Client, traces: Traces) -> None:
+def check_dicom(settings: Settings, checks: Checks, client: Connection, traces: Traces) -> None:
     if not settings.dicom_port:
         return
     dimse = Dimse(settings, client, traces)

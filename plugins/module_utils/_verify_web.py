@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import secrets
@@ -18,8 +17,11 @@ import time
 import typing as t
 import warnings
 
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Answer, Connection, HttpError, basic_auth
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import tls_context
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, expect
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Answer, Client, Headers, basic
+
+Headers = dict[str, str]
 
 HTTPS = "HTTPS answers"
 LOGIN = "login"
@@ -50,7 +52,7 @@ STYLESHEET = re.compile(r"""<link\b[^>]*\bhref=["']([^"']+\.css)["']""")
 class ReverseProxy:
     """The checks share one connection and what the page named."""
 
-    def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
+    def __init__(self, settings: Settings, checks: Checks, client: Connection) -> None:
         self.settings = settings
         self.checks = checks
         self.client = client
@@ -101,12 +103,10 @@ class ReverseProxy:
 
     def handshake(self) -> tuple[dict[str, t.Any], str]:
         """The server's certificate, verified, and the protocol."""
-        context = self.client.context
-        if context is None:
-            raise ValueError(f"'{self.settings.url}' is not https")
-        plain = socket.create_connection((self.client.address, self.client.port), self.settings.timeout)
-        with plain, context.wrap_socket(plain, server_hostname=self.client.host) as tls:
-            return dict(tls.getpeercert() or {}), tls.version() or ""
+        with self.client.dial() as stream:
+            if not isinstance(stream, ssl.SSLSocket):
+                raise ValueError(f"'{self.settings.url}' is not https")
+            return dict(stream.getpeercert() or {}), stream.version() or ""
 
     def certificate_is_trusted(self) -> str:
         try:
@@ -144,9 +144,7 @@ class ReverseProxy:
 
         The peer is not authenticated here and nothing is sent: the question is only whether it would talk.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        context = tls_context(validate_certs=False)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -167,10 +165,11 @@ class ReverseProxy:
 
     def plain_http_redirects(self) -> str:
         path = "/pacs/system?verify=1"
-        client = Client(
+        client = Connection(
             f"http://{_bracketed(self.client.host)}:{self.settings.http_port}",
             self.settings.timeout,
             address=self.settings.connect_address,
+            use_proxy=False,
         )
         try:
             answer = client.get(path)
@@ -290,15 +289,15 @@ class ReverseProxy:
             "access",
             "default logins",
             "Remove the default user, or give it a password of its own.",
-            lambda: self.refused(self.probes()[-1:], [basic(*login) for login in DEFAULT_LOGINS]),
+            lambda: self.refused(self.probes()[-1:], [basic_auth(*login) for login in DEFAULT_LOGINS]),
             HTTPS,
         )
 
     def wrong_logins_are_refused(self) -> str:
         """Few attempts with the true name: a reverse proxy that counts them must still let its user in afterwards."""
         user, password, wrong = self.settings.username, self.settings.password, secrets.token_urlsafe(12)
-        first = self.refused(self.probes(), [basic(user, wrong)])
-        others = [basic(wrong, password), {"Authorization": "Basic !!"}, {"Authorization": f"Bearer {wrong}"}]
+        first = self.refused(self.probes(), [basic_auth(user, wrong)])
+        others = [basic_auth(wrong, password), {"Authorization": "Basic !!"}, {"Authorization": f"Bearer {wrong}"}]
         return f"{first}, {self.refused(self.probes()[1:2], others)}"
 
     def refused(self, routes: list[tuple[str, str]], header_sets: list[Headers]) -> str:
@@ -307,10 +306,11 @@ class ReverseProxy:
         statuses: set[str] = set()
         for method, path in routes:
             for headers in header_sets:
-                body = b"" if method == "POST" else None
                 try:
-                    answer = self.client.request(method, path, headers, body, login=False)
-                except (ConnectionError, http.client.BadStatusLine):
+                    answer = self.client.request(method, path, headers=headers, login=False)
+                except HttpError as error:
+                    if not error.is_closed:
+                        raise
                     statuses.add("a closed connection")
                     continue
                 statuses.add(str(answer.status))
@@ -347,7 +347,9 @@ class ReverseProxy:
         for path in paths:
             try:
                 answer = self.client.get(path)
-            except (ConnectionError, http.client.BadStatusLine):
+            except HttpError as error:
+                if not error.is_closed:
+                    raise
                 continue
             if answer.status not in REFUSALS or b"OrthancStatus" in answer.body:
                 through.append(f"GET {path} answers {answer.status}")
@@ -388,12 +390,12 @@ class ReverseProxy:
         ]
         through = []
         for headers in tries:
-            status = self.client.request("POST", path, headers, body).status
+            status = self.client.request("POST", path, body, headers=headers).status
             if status != 403:
                 said = ", ".join(f"{name}: {value}" for name, value in headers.items())
                 through.append(f"POST {path} with {said} answers {status}")
         expect(not through, "; ".join(through))
-        answer = self.client.request("POST", path, {"Sec-Fetch-Site": "same-origin", "Origin": own}, body)
+        answer = self.client.request("POST", path, body, headers={"Sec-Fetch-Site": "same-origin", "Origin": own})
         expect(answer.status == 200, f"POST {path} of our own pages answers {answer.status}")
         return f"{len(tries)} requests refused, our own taken"
 
@@ -491,7 +493,7 @@ class ReverseProxy:
         for encoding in ("gzip", "br"):
             packed = self.client.get(path, {"Accept-Encoding": encoding})
             expect(packed.encoding in ("identity", "gzip"), f"as {packed.encoding} it comes from a precompressed copy")
-            expect(packed.plain() == plain.body, f"as {encoding} it is another, older file")
+            expect(packed.decompress() == plain.body, f"as {encoding} it is another, older file")
         return f"names {self.settings.dicomweb_root}, the same in every encoding"
 
     def program_is_compressed(self) -> str:
@@ -509,7 +511,7 @@ class ReverseProxy:
         expect(
             "accept-encoding" in answers["gzip"].headers.get("vary", "").lower(), "Vary does not name Accept-Encoding"
         )
-        plain = answers["gzip"].plain()
+        plain = answers["gzip"].decompress()
         expect(plain.lstrip()[:1] != b"<", "it is a page, not a script")
         policy = _directives(answers["gzip"].headers.get("content-security-policy", ""))
         scripts = policy.get("script-src", policy.get("default-src", "'unsafe-eval'"))
@@ -571,8 +573,8 @@ def _directives(policy: str) -> dict[str, str]:
 def check_reverse_proxy(settings: Settings, checks: Checks) -> None:
     """Everything that a browser would meet."""
     try:
-        client = settings.proxy()
-    except (OSError, ValueError) as error:
+        client = settings.connect_to_proxy()
+    except HttpError as error:
         reason = f"verify_url or verify_ca cannot be used ({error})"
         checks.fail("web", HTTPS, reason, "Correct verify_url and verify_ca.")
         return

@@ -235,7 +235,7 @@ def _normal(tags: Mapping[str, Any], where: str, wrong: list[str]) -> Tags:
     for keyword, value in tags.items():
         place = f"{where}.{keyword}"
         if keyword not in DICTIONARY:
-            wrong.append(f"{place} is no attribute of worklists that this module knows{_hint(keyword)}")
+            wrong.append(f"{place} is not a worklist attribute that this module supports{_hint(keyword)}")
             continue
         kind = DICTIONARY[keyword][2]
         if kind == "SQ":
@@ -262,7 +262,7 @@ def _text(value: Any, kind: str, place: str, wrong: list[str]) -> str:
     if value is None:
         return ""
     if isinstance(value, (bool, list, Mapping)):
-        wrong.append(f"{place} is no text. Put it in quotes")
+        wrong.append(f"{place} is not text. Put it in quotes")
         return ""
     text = str(value).strip()
     if not text:
@@ -321,7 +321,7 @@ def files_in(folder: str, name: str | None, unreadable: list[str]) -> list[Entry
         except FileNotFoundError:
             continue  # taken away meanwhile
         except NotDicomError:
-            unreadable.append(f"{shown} is no worklist entry or is damaged")
+            unreadable.append(f"{shown} is not a worklist entry or is damaged")
         except OSError as error:
             unreadable.append(f"{shown} cannot be read ({error.strerror})")
         else:
@@ -488,7 +488,7 @@ class Query:
                 continue
             values = value if isinstance(value, list) else [value]
             if any(isinstance(one, (bool, list, Mapping)) for one in values):
-                wrong.append(f"query.{keyword} is no text. Put it in quotes")
+                wrong.append(f"query.{keyword} is not text. Put it in quotes")
                 continue
             texts = ["" if one is None else str(one).strip() for one in values]
             wrong += [found for found in (_unusable(keyword, text) for text in texts or [""]) if found]
@@ -530,7 +530,7 @@ def _unusable(keyword: str, text: str) -> str:
 def _unknown(keyword: str) -> str:
     if DICTIONARY.get(keyword):
         return f"query.{keyword} is a sequence. Give the attributes in its steps without it"
-    return f"query.{keyword} is no attribute of worklists that this module knows{_hint(keyword)}"
+    return f"query.{keyword} is not a worklist attribute that this module supports{_hint(keyword)}"
 
 
 def _hint(keyword: str) -> str:

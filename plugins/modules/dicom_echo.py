@@ -136,12 +136,9 @@ encryption:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import (
-    EchoError,
-    echo,
-    tls_context,
-)
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError, send_echo
 from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError, tls_context
 
 
 def main() -> None:
@@ -181,20 +178,22 @@ def main() -> None:
     }
     where = f"{params['host']}:{params['port']}"
     try:
-        answer = echo(
+        options = {name: params[name] for name in ("ca_path", "client_cert", "client_key", "validate_certs")}
+        answer = send_echo(
             params["host"],
             params["port"],
             params["aet"],
             params["calling_aet"],
             params["timeout"],
-            tls_context(params) if params["tls"] else None,
+            tls_context(**options) if params["tls"] else None,
             params["server_name"] or params["host"],
         )
         result.update(
             reachable=True, seconds=answer.seconds, implementation=answer.implementation, encryption=answer.tls
         )
-    except EchoError as error:
-        result["details"] = f"{params['aet']} at {where} {error}."
+    except (EchoError, TlsError) as error:
+        text = str(error) if isinstance(error, TlsError) else f"{params['aet']} at {where} {error}"
+        result["details"] = text if text.endswith("?") else f"{text}."
         if params["fail"]:
             module.fail_json(msg=result["details"], **result)
     module.exit_json(changed=False, **result)

@@ -140,8 +140,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
 # What an archive answers where the node is at fault: a network that fails, a refusal, a node that it does not know.
@@ -182,7 +182,7 @@ def echoes(params: dict[str, Any]) -> list[Echo]:
     names = params["modalities"]
     if names is None:
         names = sorted(Orthanc(params).get("/modalities")) if params["nodes"] is None else []
-    found = [Echo(name, route("modalities", name, "echo"), options) for name in names]
+    found = [Echo(name, build_path("modalities", name, "echo"), options) for name in names]
     for node in params["nodes"] or []:
         body = {"AET": node["aet"], "Host": node["host"], "Port": node["port"], **options}
         found.append(Echo(node["name"] or node["aet"], "/tools/dicom-echo", body))

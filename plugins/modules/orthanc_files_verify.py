@@ -88,7 +88,6 @@ wrong:
 """
 
 import contextlib
-import json
 import os
 import re
 import sqlite3
@@ -100,8 +99,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
 INSTANCES = "FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId WHERE r.resourceType = 4 AND a.fileType = 1"
@@ -128,10 +127,10 @@ class Work:
 
     def run(self) -> None:
         try:
-            with contextlib.closing(self.archive.connection()) as connection:
+            with contextlib.closing(self.archive.clone()) as archive:
                 while row := self.next():
                     name, expected, file = row
-                    wrong, deleted = self.compare(connection, name, expected, file)
+                    wrong, deleted = self.compare(archive, name, expected, file)
                     with self.lock:
                         self.checked += 1
                         if wrong:
@@ -142,8 +141,8 @@ class Work:
             with self.lock:
                 self.broken = self.broken or error
 
-    def not_deleted(self, file: str) -> str:
-        """Why an instance that is gone was not deleted with its file: the file is there, or nobody can know; or ""."""
+    def find_kept_file(self, file: str) -> str:
+        """Return why a missing instance was not deleted with its file: it is there, or cannot be searched; or ""."""
         if not self.has_storage:
             return f"has no storage beside the old index, in which its file {file} could be looked for"
         for place in (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file)):
@@ -156,35 +155,25 @@ class Work:
             return f"still has its file {file}"
         return ""
 
-    @staticmethod
-    def find(connection: Any, path: str) -> Any:
-        """The answer, parsed; None where there is no such thing."""
-        try:
-            return json.loads(connection.send("GET", path))
-        except OrthancError as error:
-            if error.status == 404:
-                return None
-            raise
-
-    def compare(self, connection: Any, name: str, expected: str, file: str) -> tuple[str, str]:
-        """What is wrong with one instance, and how it was deleted; "" where it is not so."""
-        path = route("instances", name, "attachments", "dicom")
+    def compare(self, archive: Orthanc, name: str, expected: str, file: str) -> tuple[str, str]:
+        """Return what is wrong with one instance, and how it was deleted; each "" where it is not so."""
+        path = build_path("instances", name, "attachments", "dicom")
         deleted = ""
         try:
-            found = connection.send("GET", path + "/md5").decode().strip()
+            found = archive.get_text(path + "/md5")
             if found != expected:
-                now = self.find(connection, path + "/info") or {}
-                if now.get("Uuid", file) == file or self.not_deleted(file):
+                now = archive.find(path + "/info") or {}
+                if now.get("Uuid", file) == file or self.find_kept_file(file):
                     return f"has the MD5 {found} in the archive, and {expected} in the old index", ""
                 deleted = "was replaced by another file"
             if self.params["files"]:
-                connection.send("POST", path + "/verify-md5")
+                archive.request("POST", path + "/verify-md5")
         except OrthancError as error:
             if error.status not in (404, 500):
                 raise
             # 404: not in the index; of verify-md5: the file's content is another. 500: the file cannot be read.
-            if error.status == 404 and self.find(connection, route("instances", name)) is None:
-                if kept := self.not_deleted(file):
+            if error.status == 404 and archive.find(build_path("instances", name)) is None:
+                if kept := self.find_kept_file(file):
                     return f"is missing in the archive, which {kept}", ""
                 return "", "is not in the archive any more, and neither is its file"
             return "is missing, or its file is not what it was", ""
@@ -224,9 +213,9 @@ def main() -> None:
             "Nobody knows whether the archive has every image. The old index is kept."
         )
     except Exception as error:
-        said = str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}"
-        module.fail_json(msg=f"orthanc_files_verify: {said}")
-    told = {
+        reason = str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}"
+        module.fail_json(msg=f"orthanc_files_verify: {reason}")
+    counts = {
         "instances": work.checked,
         "deleted_count": len(work.deleted),
         "deleted": sorted(work.deleted)[:20],
@@ -237,9 +226,9 @@ def main() -> None:
             msg=f"orthanc_files_verify: {len(wrong)} of {work.checked} instances are not what they were. "
             "The old index is kept.",
             wrong=wrong[:20],
-            **told,
+            **counts,
         )
-    module.exit_json(changed=False, **told)
+    module.exit_json(changed=False, **counts)
 
 
 if __name__ == "__main__":

@@ -165,8 +165,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_registry import (
     DicomWebServers,
@@ -195,7 +195,7 @@ def plugins(archive: Orthanc) -> list[dict[str, Any]]:
     found = []
     for name in archive.get("/plugins"):
         if name != "explorer.js":  # which is listed first, and no plugin
-            said = archive.get(route("plugins", name))
+            said = archive.get(build_path("plugins", name))
             found.append(
                 {"id": name, "version": said.get("Version", ""), "description": said.get("Description", "").strip()}
             )

@@ -110,8 +110,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
 STATES = ["pending", "running", "success", "failure", "paused", "retry"]
@@ -156,7 +156,7 @@ def main() -> None:
     try:
         archive = Orthanc(params)
         if params["job"]:
-            job = archive.find(route("jobs", params["job"]))
+            job = archive.find(build_path("jobs", params["job"]))
             found = [job] if job is not None else []
         else:
             found = archive.get("/jobs?expand")

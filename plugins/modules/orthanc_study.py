@@ -147,8 +147,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
     RESOURCE_RULES,
@@ -218,7 +218,7 @@ class Study:
             except OrthancError as error:
                 if error.status != 409:  # an archive with CheckRevisions wants to know what is replaced
                     raise
-                self.archive.put(path, content, self.archive.etag(path))
+                self.archive.put(path, content, self.archive.get_etag(path))
         except OrthancError as error:
             return str(error)
         return None
@@ -237,7 +237,7 @@ def task_of(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     if params["state"] == "sent":
         kind = "modalities" if params["modality"] else "peers"
         name = params["modality"] or params["peer"]
-        return f"sent to {kind}/{name}", route(kind, name, "store"), {"Synchronous": False}
+        return f"sent to {kind}/{name}", build_path(kind, name, "store"), {"Synchronous": False}
     body: dict[str, Any] = {"Asynchronous": True}
     for key, option in (("Replace", "replace"), ("Keep", "keep"), ("Remove", "remove")):
         if params[option]:
@@ -261,7 +261,7 @@ def done_before(study: Study, task: str) -> dict[str, str] | None:
     if noted is None:
         return None
     if "job" in noted:
-        job = study.archive.find(route("jobs", noted["job"]))
+        job = study.archive.find(build_path("jobs", noted["job"]))
         lost = job is None or job.get("State") in GONE or job.get("Content", {}).get("FailedInstancesCount")
         return None if lost else noted
     if "copy" in noted:
@@ -308,7 +308,7 @@ def bring_about(module: AnsibleModule, study: Study) -> dict[str, Any]:
     else:
         result["job"] = noted["job"]
     if params["wait"]:
-        job = study.archive.job(result["job"], params["wait_seconds"])
+        job = study.archive.wait_for_job(result["job"], params["wait_seconds"])
         content = job.get("Content", {})
         result["instances"] = int(content.get("InstancesCount", 0))
         if content.get("FailedInstancesCount"):

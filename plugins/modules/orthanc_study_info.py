@@ -148,7 +148,7 @@ def value_of(tag: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, (dict, bool)):
-        raise OrthancError(f"query.{tag} is no text. Put it in quotes.")
+        raise OrthancError(f"query.{tag} is not text. Put it in quotes.")
     return str(value)
 
 

@@ -74,7 +74,7 @@ options:
     default: keep
   junk:
     description:
-      - What to do with files that are no DICOM files or that the archive cannot read. V(report) lists them in the
+      - What to do with files that are not DICOM files or that the archive cannot read. V(report) lists them in the
         result and goes on. V(fail) does the same, and fails in the end.
       - A C(DICOMDIR) is passed over.
     type: str
@@ -171,10 +171,10 @@ upload:
       type: int
       sample: 0
     junk:
-      description: The first hundred files that are no DICOM files or that the archive cannot read, each with why.
+      description: The first hundred files that are not DICOM files or that the archive cannot read, each with why.
       type: list
       elements: str
-      sample: [/data/old-archive/readme.txt is no DICOM file]
+      sample: [/data/old-archive/readme.txt is not a DICOM file]
     junk_count:
       description: Number of these.
       type: int
@@ -278,7 +278,7 @@ def _complaint(upload: Upload, options: dict[str, Any]) -> str | None:
     if tally.failed.count:
         return f"{tally.failed.count} files did not get into the archive. The first: {tally.failed.first[0]}."
     if tally.junk.count and options["junk"] == "fail":
-        return f"{tally.junk.count} files are no DICOM files. The first: {tally.junk.first[0]}."
+        return f"{tally.junk.count} files are not DICOM files. The first: {tally.junk.first[0]}."
     if tally.different.count and options["different"] == "fail":
         first = tally.different.first[0]
         return f"The archive has another content of {tally.different.count} instances. The first: {first}."

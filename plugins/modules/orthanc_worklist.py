@@ -131,8 +131,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import N
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Tags,
@@ -156,7 +156,7 @@ class Rest:
 
     def __init__(self, archive: Orthanc, entries: list[dict[str, Any]], name: str) -> None:
         self.archive = archive
-        self.path = route("worklists", name)
+        self.path = build_path("worklists", name)
         self.before: Tags | None = next((from_api(entry["Tags"]) for entry in entries if entry["ID"] == name), None)
 
     def same(self, _name: str, tags: Tags) -> bool:

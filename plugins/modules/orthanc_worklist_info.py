@@ -118,7 +118,7 @@ unreadable:
   returned: success
   type: list
   elements: str
-  sample: [/var/lib/orthanc/worklists/half.wl is no worklist entry or is damaged]
+  sample: [/var/lib/orthanc/worklists/half.wl is not a worklist entry or is damaged]
 way:
   description: Where the entries are, V(rest) or V(folder).
   returned: success
@@ -132,8 +132,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Entry,
@@ -147,7 +147,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
 
 
 def found_by_api(entries: list[dict[str, Any]]) -> list[Entry]:
-    return [Entry(entry["ID"], route("worklists", entry["ID"]), from_api(entry["Tags"])) for entry in entries]
+    return [Entry(entry["ID"], build_path("worklists", entry["ID"]), from_api(entry["Tags"])) for entry in entries]
 
 
 def shown(entry: Entry) -> dict[str, Any]:

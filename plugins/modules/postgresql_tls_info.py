@@ -162,9 +162,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._postgresql_tls import (
     PostgresError,
     Server,
-    ask,
-    client_context,
+    create_context,
+    query_server,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError
 
 
 def main() -> None:
@@ -184,11 +185,11 @@ def main() -> None:
     params = module.params
     server = Server(params["host"], params["port"], params["user"], params["database"], params["timeout"])
     try:
-        context = client_context(params["ca_path"])
-    except OSError as error:
-        module.fail_json(msg=f"ca_path {params['ca_path']} cannot be used ({error.strerror or error}).")
+        context = create_context(params["ca_path"])
+    except TlsError as error:
+        module.fail_json(msg=f"{error}.")
     try:
-        found = ask(server, context, params["server_name"] or params["host"], params["unencrypted"])
+        found = query_server(server, context, params["server_name"] or params["host"], params["unencrypted"])
     except PostgresError as error:
         module.fail_json(msg=f"The PostgreSQL server at {server.host}:{server.port} {error}.")
     module.exit_json(changed=False, **found)

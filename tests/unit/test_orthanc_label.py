@@ -110,7 +110,7 @@ def test_what_is_no_label(label):
 
 
 def test_what_is_no_identifier():
-    assert "which is no identifier of Orthanc's" in run(id="1.2.840.1", labels=["a"])["msg"]
+    assert "which is not an identifier of Orthanc" in run(id="1.2.840.1", labels=["a"])["msg"]
     assert "uid is empty" in run(uid=" ", labels=["a"])["msg"]
 
 

@@ -144,7 +144,7 @@ def test_wrong_queries():
     )
     assert done["msg"].startswith("query or requested_tags has a tag that the archive does not know")
     assert "PatientNane" in done["msg"]
-    assert "query.PatientID is no text" in run(query={"PatientID": {"a": 1}})["msg"]
+    assert "query.PatientID is not text" in run(query={"PatientID": {"a": 1}})["msg"]
 
 
 def test_somebody_else_answers():

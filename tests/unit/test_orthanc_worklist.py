@@ -200,7 +200,10 @@ class TestInput:
     @pytest.mark.parametrize(
         ("tags", "said"),
         [
-            ({"PatientNme": "x"}, "tags.PatientNme is no attribute of worklists that this module knows; did you mean"),
+            (
+                {"PatientNme": "x"},
+                "tags.PatientNme is not a worklist attribute that this module supports; did you mean",
+            ),
             (
                 {"PatientBirthDate": "31.12.1970"},
                 "tags.PatientBirthDate is '31.12.1970'. Write it as a date as",
@@ -208,7 +211,7 @@ class TestInput:
             ({"PatientID": "x" * 65}, "tags.PatientID has 65 characters, and may have 64"),
             ({"PatientID": "a\\b"}, "tags.PatientID has a backslash"),
             ({"PatientID": "a\nb"}, "tags.PatientID has a control character"),
-            ({"PatientID": {"a": 1}}, "tags.PatientID is no text"),
+            ({"PatientID": {"a": 1}}, "tags.PatientID is not text"),
             ({"PatientSex": "female"}, "tags.PatientSex is 'female'"),
             ({"StudyInstanceUID": "abc"}, "tags.StudyInstanceUID is 'abc'"),
             ({"PregnancyStatus": "70000"}, "tags.PregnancyStatus is '70000'"),

@@ -167,7 +167,7 @@ def test_what_else_is_in_a_folder(folder):
     done = run(PLUGINS, folder=str(folder), way="folder")
     assert names(done) == ["ONE", "three"]
     assert done["unreadable"] == [
-        f"{folder}/{name}.wl is no worklist entry or is damaged" for name in ("empty", "half")
+        f"{folder}/{name}.wl is not a worklist entry or is damaged" for name in ("empty", "half")
     ]
     assert "2 files of the worklist cannot be read" in done["warnings"][0]
 
@@ -183,10 +183,13 @@ def test_a_file_says_its_characters(folder):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({"PatientNme": "x"}, "query.PatientNme is no attribute of worklists that this module knows; did you mean Pat"),
+        (
+            {"PatientNme": "x"},
+            "query.PatientNme is not a worklist attribute that this module supports; did you mean Pat",
+        ),
         ({"ScheduledProcedureStepSequence": [{"Modality": "CT"}]}, "Give the attributes in its steps without it"),
-        ({"PatientID": {"a": 1}}, "query.PatientID is no text"),
-        ({"PatientID": [True]}, "query.PatientID is no text"),
+        ({"PatientID": {"a": 1}}, "query.PatientID is not text"),
+        ({"PatientID": [True]}, "query.PatientID is not text"),
         # Of a variable that was not set: what is found may be removed next.
         ({"PatientID": ""}, "query.PatientID is empty, and would find everything"),
         ({"PatientID": None}, "query.PatientID is empty"),

@@ -42,8 +42,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils import (
     _verify_web,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import basic as basic_login
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, basic_auth
 from ansible_collections.lightbox.pacs.plugins.modules import pacs_verify
 from ansible_collections.lightbox.pacs.plugins.test import tcp_port_open
 from cryptography import x509
@@ -148,9 +147,9 @@ class ArchiveHandler(Handler):
         url = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         login = self.headers.get("Authorization", "")
-        logins = [basic_login(ARCHIVE_USER, ARCHIVE_PASSWORD)["Authorization"]]
+        logins = [basic_auth(ARCHIVE_USER, ARCHIVE_PASSWORD)["Authorization"]]
         if lab.is_broken("archive default login"):
-            logins.append(basic_login("orthanc", "orthanc")["Authorization"])
+            logins.append(basic_auth("orthanc", "orthanc")["Authorization"])
         if login not in logins and not lab.is_broken("archive asks nobody"):
             self.answer(401, headers={"WWW-Authenticate": "Basic"})
             return
@@ -257,7 +256,7 @@ class ProxyHandler(Handler):
         if lab.is_broken("reverse proxy hangs up") and "Authorization" not in self.headers:
             self.close_connection = True
             return
-        login = self.headers.get("Authorization", "") == basic_login(WEB_USER, WEB_PASSWORD)["Authorization"]
+        login = self.headers.get("Authorization", "") == basic_auth(WEB_USER, WEB_PASSWORD)["Authorization"]
         if TRICK.match(target):
             if lab.is_broken("tricks open") or (login and lab.is_broken("tricks with login")):
                 path = posixpath.normpath(unquote(target))
@@ -283,7 +282,7 @@ class ProxyHandler(Handler):
         elif lab.is_broken("any password") and self.headers.get("Authorization", "").startswith("Basic YWRtaW46"):
             login = True
         elif lab.is_broken("reverse proxy default login"):
-            login = login or self.headers.get("Authorization") == basic_login("admin", "admin")["Authorization"]
+            login = login or self.headers.get("Authorization") == basic_auth("admin", "admin")["Authorization"]
         elif lab.is_broken("identity header"):
             login = login or "X-Remote-User" in self.headers
         elif lab.is_broken("trusted address"):
@@ -306,7 +305,7 @@ class ProxyHandler(Handler):
 
     def proxy(self, target: str, body: bytes) -> None:
         archive = http.client.HTTPConnection("127.0.0.1", self.lab.archive_port, timeout=5)
-        headers = dict(basic_login(ARCHIVE_USER, ARCHIVE_PASSWORD))
+        headers = dict(basic_auth(ARCHIVE_USER, ARCHIVE_PASSWORD))
         if not self.lab.is_broken("links"):
             headers["Forwarded"] = f"host={self.headers['Host']};proto=https"
         for name in ("Accept", "Content-Type"):
@@ -483,7 +482,7 @@ class Lab:
         timeout: float,
         context: ssl.SSLContext | None,
         server_name: str,
-    ) -> _dicom_association.Answered:
+    ) -> _dicom_association.EchoResult:
         if self.is_broken("DICOM down"):
             raise EchoError("cannot be reached (Connection refused)")
         if port == 11112:
@@ -493,7 +492,7 @@ class Lab:
             assert context is None or context.get_ca_certs()
         elif refusal := self.refusal(calling, called):
             raise EchoError(f"refused the association because {refusal}")
-        return _dicom_association.Answered(0.1, "SCP", {"version": "TLSv1.3"} if context else None)
+        return _dicom_association.EchoResult(0.1, "SCP", {"version": "TLSv1.3"} if context else None)
 
     def refusal(self, calling: str, called: str) -> str:
         if called != "LIGHTBOX" and not self.is_broken("any called title"):
@@ -562,13 +561,13 @@ def run(lab: Lab, check_mode: bool = False, **changes: t.Any) -> dict[str, t.Any
         patch.setattr(basic.AnsibleModule, "exit_json", exit_json)
         patch.setattr(basic.AnsibleModule, "get_bin_path", lambda self, name, **kwargs: name)
         patch.setattr(basic.AnsibleModule, "run_command", lambda self, arguments: lab.run(arguments))
-        patch.setattr(_verify_images, "echo", lab.echo)
+        patch.setattr(_verify_images, "send_echo", lab.echo)
         patch.setattr(_verify_host, "PROC_NET", str(lab.directory / "net"))
         with patch_module_args(arguments), pytest.raises(Exit):
             pacs_verify.main()
     for user, password in ((WEB_USER, WEB_PASSWORD), (ARCHIVE_USER, ARCHIVE_PASSWORD)):
         assert password not in written[0]
-        assert basic_login(user, password)["Authorization"].split()[1] not in written[0]
+        assert basic_auth(user, password)["Authorization"].split()[1] not in written[0]
     return t.cast("dict[str, t.Any]", json.loads(written[0]))
 
 
@@ -868,7 +867,7 @@ def test_the_controller_tells_open_ports_from_closed_ones() -> None:
 
 
 def test_only_synthetic_studies_are_ever_deleted(lab: Lab) -> None:
-    host = _verify_images.Traces(t.cast("Client", None)).host
+    host = _verify_images.Traces(t.cast("Connection", None)).host
     now = int(time.time())
     gone = [f"LIGHTBOX-VERIFY-{host}-{now}-00ff", "LIGHTBOX-VERIFY-0000abcd-1000-00ff", "LIGHTBOX-VERIFY-OLD"]
     stay = [f"LIGHTBOX-VERIFY-0000abcd-{now}-00ff", "PATIENT-1"]
@@ -942,7 +941,7 @@ def test_a_dicom_tool_that_is_not_installed_is_told(lab: Lab) -> None:
 
     dimse = _verify_images.Dimse(
         _verify.Settings(**{**settings, "timeout": 1, "run": missing, "temporary": str(lab.directory)}),  # type: ignore[arg-type] # rest unused
-        t.cast("Client", None),
+        t.cast("Connection", None),
         t.cast("_verify_images.Traces", None),
     )
     with pytest.raises(_verify.NotTried, match="dcmtk"):
@@ -1015,7 +1014,7 @@ def test_a_real_archive_passes(lab: Lab, tmp_path: Path) -> None:
                 break
             time.sleep(0.1)
         login = (ARCHIVE_USER, ARCHIVE_PASSWORD)
-        archive = Client(f"http://127.0.0.1:{http_port}", 5, login=login)
+        archive = Connection(f"http://127.0.0.1:{http_port}", 5, login=login)
         left = _dicom.synthetic_image("LIGHTBOX-VERIFY-INTERRUPTED")
         assert archive.request("POST", "/instances", body=left.file).status == 200
         result = run(lab, closed_ports=[14242], dicom_port=dicom_port)
