@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What every check needs: the settings, the record of results, the table."""
+"""What every check needs: the settings, the results, the table."""
 
 from __future__ import annotations
 
@@ -82,16 +82,16 @@ class Settings:
 
 @dataclass
 class Checks:
-    """The record. A check is a function that returns what it found, or raises."""
+    """The results. A check is a function that returns what it found, or raises."""
 
     secrets: list[str]
     results: list[dict[str, t.Any]] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
 
     def run(self, group: str, name: str, remedy: str, check: t.Callable[[], str], needs: str = "") -> bool:
-        """Makes one check and records it; true when it passed.
+        """Run a check, record its result and return whether it passed.
 
-        ``needs`` names a check without which this one cannot say anything: it is not tried when that one failed.
+        needs: the name of a check; where that one failed, this one is skipped.
         """
         started = time.monotonic()
         state, advice = "ok", ""
@@ -104,7 +104,7 @@ class Checks:
         except Shortfall as shortfall:
             state, detail, advice = "failed", str(shortfall), shortfall.remedy or remedy
         except HttpError as error:
-            state, detail, advice = "failed", str(error), remedy
+            state, detail, advice = "failed", str(error).rstrip("."), remedy
         except Exception as error:  # whatever a broken server does is a failed line of the table
             state, detail, advice = "failed", f"{type(error).__name__}, {error}", remedy
         if state != "ok" and (state == "failed" or needs in self.failed):
@@ -123,7 +123,7 @@ class Checks:
         return state == "ok"
 
     def fail(self, group: str, name: str, detail: str, remedy: str) -> None:
-        """Records a check that could not even begin."""
+        """Record a check that could not begin."""
 
         def check() -> str:
             raise Shortfall(detail)
@@ -131,7 +131,7 @@ class Checks:
         self.run(group, name, remedy, check)
 
     def scrub(self, text: str) -> str:
-        """One line without a secret in it."""
+        """Make one line without secrets."""
         for secret in self.secrets:
             if secret:
                 text = text.replace(secret, "********")
@@ -144,13 +144,13 @@ class Checks:
     def remedies(self) -> list[str]:
         """Return for every failed check where, what is wrong and what to do."""
         return [
-            f"{result['group']}, {result['name']} - {result['detail'].rstrip('.')}. {result['remedy']}".strip()
+            f"{result['group']}, {result['name']} - {result['detail']}. {result['remedy']}".strip()
             for result in self.results
             if result["state"] == "failed"
         ]
 
     def table(self) -> list[str]:
-        """Aligned lines, ASCII."""
+        """Return the results as aligned lines of ASCII."""
         words = {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}
         group_width = max((len(result["group"]) for result in self.results), default=0)
         name_width = max((len(result["name"]) for result in self.results), default=0)
@@ -161,8 +161,8 @@ class Checks:
         ]
 
 
-def secrets_of(*logins: tuple[str, str]) -> list[str]:
-    """The passwords, and what of them travels in an Authorization header."""
+def collect_secrets(*logins: tuple[str, str]) -> list[str]:
+    """Return the passwords, and their form in an Authorization header."""
     found = []
     for user, password in logins:
         if password:
@@ -171,6 +171,6 @@ def secrets_of(*logins: tuple[str, str]) -> list[str]:
 
 
 def expect(condition: bool, found: str, remedy: str = "") -> None:
-    """Raises ``Shortfall`` with what was found when the condition does not hold."""
+    """Raise Shortfall with what was found unless the condition holds."""
     if not condition:
         raise Shortfall(found, remedy)

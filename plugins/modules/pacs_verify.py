@@ -256,9 +256,9 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, collect_secrets
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, synthetic
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, create_image
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_reverse_proxy
 
 OUTSIDE_PROBE = {
@@ -293,7 +293,7 @@ ARGUMENTS = {
 }
 
 
-def settings_of(module: AnsibleModule) -> Settings:
+def read_settings(module: AnsibleModule) -> Settings:
     def run(arguments: list[str]) -> tuple[int, str]:
         # The system's programs first: python environments bring a storescu of their own that takes other arguments.
         program = module.get_bin_path(arguments[0], opt_dirs=["/usr/bin"])
@@ -312,7 +312,7 @@ def settings_of(module: AnsibleModule) -> Settings:
 
 def write_image(path: str) -> dict[str, str]:
     """Writes a new synthetic image, and tells what it is."""
-    image = synthetic()
+    image = create_image()
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(image.file)
     return {"study_uid": image.study_uid, "patient_id": image.patient_id}
@@ -321,9 +321,9 @@ def write_image(path: str) -> dict[str, str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     started = time.monotonic()
-    settings = settings_of(module)
+    settings = read_settings(module)
     checks = Checks(
-        secrets_of(
+        collect_secrets(
             (settings.username, settings.password),
             (settings.archive_username, settings.archive_password),
         )

@@ -640,8 +640,8 @@ BREAKAGES = [
     ("container unchecked", "orthanc", "without a health check"),
     ("container published", "publish on loopback only", "orthanc on 0.0.0.0:8042"),
     ("container on host network", "publish on loopback only", "network of the host"),
-    ("plain answers", "plain HTTP redirects", "answers 200"),
-    ("plain elsewhere", "plain HTTP redirects", "elsewhere.test"),
+    ("plain answers", "HTTP redirects to HTTPS", "answers 200"),
+    ("plain elsewhere", "HTTP redirects to HTTPS", "elsewhere.test"),
     ("page default", "page", "not the viewer's page"),
     ("page type", "page", "text/plain"),
     ("page cached", "page", "max-age=3600"),
@@ -665,18 +665,18 @@ BREAKAGES = [
     ("dicomweb open", "DICOMweb, without login", "/studies?limit=1 answers 200"),
     ("archive asks nobody", "without login", "GET /system answers 200"),
     ("archive open", "archive, without login", "GET /pacs/system answers 200"),
-    ("archive errors", "archive, without login", "reaches the archive"),
+    ("archive errors", "archive, without login", "reaches Orthanc"),
     ("tricks open", "path tricks, without login", "//pacs/system answers 200"),
     ("tricks with login", "path tricks, with login", "%2e%2e/pacs/system answers"),
-    ("disguises", "disguised methods", "GET /pacs/system?_method=DELETE answers 200"),
-    ("other sites", "requests of other sites", "Origin: null answers 200"),
-    ("own origin", "requests of other sites", "answers 200"),
+    ("disguises", "method override", "GET /pacs/system?_method=DELETE answers 200"),
+    ("other sites", "cross-site requests", "Origin: null answers 200"),
+    ("own origin", "cross-site requests", "answers 200"),
     ("any password", "wrong logins", "GET / answers 200"),
     ("identity header", "forged identity headers", "GET / answers 200"),
     ("trusted address", "forged identity headers", "GET / answers 200"),
     ("reverse proxy default login", "default logins", "answers 200"),
     ("login refused", "login", "answers 401"),
-    ("no way", "way to the archive", "studies?limit=1 answers 502"),
+    ("no way", "reverse proxy to Orthanc", "studies?limit=1 answers 502"),
     ("page gone", "page", "answers 404"),
     ("archive title", "answers", "OTHER, not LIGHTBOX"),
     ("archive index", "index answers", "503"),
@@ -690,14 +690,14 @@ BREAKAGES = [
     ("metadata", "WADO-RS metadata", "00280100"),
     ("links", "links", "http://localhost/pacs/dicom-web"),
     ("DICOM down", "C-ECHO", "Connection refused"),
-    ("any called title", "another called AE title", "it is taken"),
-    ("stranger echoes", "an unknown calling AE title", "it is taken"),
+    ("any called title", "wrong called AE title", "the association is accepted"),
+    ("stranger echoes", "unknown calling AE title", "the association is accepted"),
     ("C-STORE refused", "C-STORE", "0xA700"),
     ("C-STORE pixels", "C-STORE", "other pixels"),
-    ("stranger stores", "C-STORE of a stranger", "the image is taken"),
+    ("stranger stores", "C-STORE from an unknown AE title", "the image is stored"),
     ("DICOM TLS", "C-ECHO with TLS", "failed in TLS"),
     ("DICOM TLS plain", "C-ECHO with TLS", "without TLS"),
-    ("delete", "deleted again", "still knows it"),
+    ("delete", "test studies deleted", "still has it"),
 ]
 # What one fault rightly makes fall short besides.
 PROBED = {"wrong logins", "forged identity headers"}
@@ -709,8 +709,8 @@ ALSO = {
     "archive asks nobody": {"default logins"},
     "tricks open": {"path tricks, with login"},
     "any password": {"default logins"},
-    "no way": {"STOW-RS", "requests of other sites"},
-    "stranger echoes": {"C-STORE of a stranger"},
+    "no way": {"STOW-RS", "cross-site requests"},
+    "stranger echoes": {"C-STORE from an unknown AE title"},
 }
 
 
@@ -732,10 +732,10 @@ def test_what_is_broken_is_found(lab: Lab, broken: str, name: str, found: str) -
 def test_every_check_can_fail(lab: Lab) -> None:
     by_setup = {
         "HTTPS answers",
-        "certificate lasts",
+        "certificate validity",
         "old TLS refused",
         "closed to the outside",
-        "left by an earlier run",
+        "orphaned test studies",
     }
     names = {check["name"] for check in run(lab)["checks"]}
     untested = names - {row[1] for row in BREAKAGES} - by_setup
@@ -763,7 +763,7 @@ def test_hanging_up_is_a_refusal_too(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("variant", "name", "found"),
     [
-        ({"days": 5}, "certificate lasts", "ends in 5 days"),
+        ({"days": 5}, "certificate validity", "ends in 5 days"),
         ({"days": -1}, "HTTPS answers", "expired"),
         ({"name": "other.lightbox.test"}, "HTTPS answers", "not trusted"),
         ({"old_tls": True}, "old TLS refused", "TLSv1"),
@@ -792,7 +792,7 @@ def test_a_dead_reverse_proxy_gives_one_line_not_thirty(lab: Lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     result = run(lab, url=f"https://{NAME}:{port}")
-    assert set(failed(result)) == {"HTTPS answers", "plain HTTP redirects"}
+    assert set(failed(result)) == {"HTTPS answers", "HTTP redirects to HTTPS"}
     assert all(check["state"] == "skipped" for check in result["checks"] if check["group"] in ("viewer", "access"))
     assert lab.studies == {}
 
@@ -867,7 +867,7 @@ def test_the_controller_tells_open_ports_from_closed_ones() -> None:
 
 
 def test_only_synthetic_studies_are_ever_deleted(lab: Lab) -> None:
-    host = _verify_images.Traces(t.cast("Connection", None)).host
+    host = _verify_images.SyntheticStudies(t.cast("Connection", None)).host
     now = int(time.time())
     gone = [f"LIGHTBOX-VERIFY-{host}-{now}-00ff", "LIGHTBOX-VERIFY-0000abcd-1000-00ff", "LIGHTBOX-VERIFY-OLD"]
     stay = [f"LIGHTBOX-VERIFY-0000abcd-{now}-00ff", "PATIENT-1"]
@@ -883,7 +883,7 @@ def test_only_synthetic_studies_are_ever_deleted(lab: Lab) -> None:
     assert failed(result) == {}
     kept = sorted(str(one.PatientID) for one in lab.studies.values())
     assert kept == sorted([*stay, "LIGHTBOX-VERIFY-NAMESAKE", "LIGHTBOX-VERIFY-NAMED"])
-    assert [check["detail"] for check in result["checks"] if check["name"] == "left by an earlier run"] == [
+    assert [check["detail"] for check in result["checks"] if check["name"] == "orphaned test studies"] == [
         "3 studies of an interrupted run deleted"
     ]
 
@@ -894,15 +894,15 @@ def test_what_is_left_over_and_cannot_be_deleted_is_told(lab: Lab, monkeypatch: 
     def refuse(self: t.Any, identifier: str) -> bool:
         raise _verify.Shortfall("DELETE answers 500")
 
-    monkeypatch.setattr(_verify_images.Traces, "delete", refuse)
-    assert "left by an earlier run" in failed(run(lab))
+    monkeypatch.setattr(_verify_images.SyntheticStudies, "delete", refuse)
+    assert "orphaned test studies" in failed(run(lab))
 
 
 def test_an_interrupted_run_deletes_what_it_stored(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(self: t.Any) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_verify_images.Dicomweb, "frames", interrupt)
+    monkeypatch.setattr(_verify_images.Dicomweb, "check_frames", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(lab)
     assert len(lab.deleted) == 1
@@ -925,9 +925,9 @@ def test_an_image_to_try_more_with(lab: Lab) -> None:
 
 
 def test_two_runs_do_not_delete_each_others_studies(lab: Lab) -> None:
-    with _verify_images.alone(1):
+    with _verify_images.lock(1):
         shortfalls = failed(run(lab, timeout=1))
-    assert shortfalls == {"alone on this server": "another verification runs on this server"}
+    assert shortfalls == {"no other verification": "another verification runs on this server"}
 
 
 # --- small parts
@@ -942,7 +942,7 @@ def test_a_dicom_tool_that_is_not_installed_is_told(lab: Lab) -> None:
     dimse = _verify_images.Dimse(
         _verify.Settings(**{**settings, "timeout": 1, "run": missing, "temporary": str(lab.directory)}),  # type: ignore[arg-type] # rest unused
         t.cast("Connection", None),
-        t.cast("_verify_images.Traces", None),
+        t.cast("_verify_images.SyntheticStudies", None),
     )
     with pytest.raises(_verify.NotTried, match="dcmtk"):
         dimse.send(_dicom.synthetic_image("LIGHTBOX-VERIFY-TOOL"), "LBXVERIFY")
@@ -956,7 +956,7 @@ def test_a_url_that_is_none_is_refused(lab: Lab, url: str) -> None:
 
 
 def test_a_secret_in_an_error_is_hidden() -> None:
-    checks = _verify.Checks(_verify.secrets_of(("me", "pa55")))
+    checks = _verify.Checks(_verify.collect_secrets(("me", "pa55")))
     checks.fail("group", "name", "the server said pa55 and bWU6cGE1NQ==", "try\nagain")
     assert checks.results[0]["detail"] == "the server said ******** and ********"
     assert checks.remedies() == ["group, name - the server said ******** and ********. try again"]
