@@ -66,7 +66,7 @@ class DirectoryError(NotDicomError):
 
 @dataclass(frozen=True)
 class Identifiers:
-    """Who the instance is. patient_id is None where its characters cannot be told without the archive's settings."""
+    """Who the instance is. patient_id is None where its characters cannot be told without Orthanc's settings."""
 
     patient_id: str | None
     study: str
@@ -267,7 +267,7 @@ def _values(elements: Elements) -> dict[tuple[int, int], bytes]:
 
 
 def _text(value: bytes, charset: bytes) -> str | None:
-    """The value as Orthanc reads it: without padding; None where only the archive knows what its bytes mean.
+    """The value as Orthanc reads it: without padding; None where only Orthanc knows what its bytes mean.
 
     A space before the value counts, as tried with 1.10.1 and 1.12.7.
     """

@@ -4,10 +4,10 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What an archive knows by name: DICOM modalities, peers, DICOMweb servers.
+"""What is registered in Orthanc by name: modalities, peers, DICOMweb servers.
 
 Their REST resources behave alike. One GET lists them all. A PUT answers 200 whatever it did and replaces the whole
-object, so what a caller does not name is taken from what is there; where the archive does not tell it (passwords),
+object, so what a caller does not name is taken from what is there; where Orthanc does not tell it (passwords),
 the caller must. Unknown keys are taken silently, so a change is read back.
 """
 
@@ -31,7 +31,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     connection_spec,
 )
 
-Object = dict  # what the archive says of one, or takes by PUT
+Object = dict  # what Orthanc returns for one, or accepts by PUT
 Entry = dict  # what the caller says of one; without what was not given
 
 # A mark of the secrets that were written, kept in the object itself. Whoever else writes the object removes it.
@@ -65,7 +65,7 @@ class Registry(abc.ABC):
     plural: str
     path: str
     option: str
-    """The archive's own option that keeps changes over a restart."""
+    """Orthanc's own option that keeps changes over a restart."""
     name_pattern = r"[A-Za-z0-9_-]+"
     name_says = "letters, digits, '_' and '-'"
 
@@ -78,8 +78,8 @@ class Registry(abc.ABC):
     def mapping(self, found: Any) -> dict[str, Object]:
         if not isinstance(found, dict):
             raise OrthancError(
-                f"{self.orthanc.url}{self.path} names its {self.plural} and does not describe them. "
-                "Is url an archive's, and is it Orthanc 1.10 or newer?"
+                f"{self.orthanc.url}{self.path} lists the names of its {self.plural} only. "
+                "Is url Orthanc's, and is it Orthanc 1.10 or newer?"
             )
         return found
 
@@ -91,27 +91,27 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     def findings(self, entry: Entry) -> list[str]:
-        """What is wrong with an entry, before anything is asked of the archive."""
+        """Return what is wrong with an entry, before any request."""
 
     @abc.abstractmethod
     def missing(self, entry: Entry) -> list[str]:
-        """The options that a new object needs and the entry lacks."""
+        """Return the options that a new object needs and the entry lacks."""
 
     @abc.abstractmethod
     def wanted(self, entry: Entry, current: Object | None) -> Object:
-        """What a PUT must say, the object's present state merged in. Raises OrthancError where that cannot be known."""
+        """Build the body of a PUT, merged with the current object. Raises OrthancError where that is not possible."""
 
     def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
-        """The body of the PUT, once one is needed. Raises OrthancError where it would lose what is there."""
+        """Complete the body of a PUT, once one is needed. Raises OrthancError where it would lose secrets."""
         return body
 
     @abc.abstractmethod
     def public(self, found: Object) -> dict[str, Any]:
-        """An object as the module's options say it, without secrets; serves comparison, diff and result."""
+        """Return an object as the module's options, without secrets, for comparison, diff and result."""
 
     @abc.abstractmethod
     def secrets_differ(self, entry: Entry, current: Object) -> bool:
-        """Whether a PUT is needed for what the archive does not show."""
+        """Return whether a PUT is needed for what Orthanc does not show."""
 
     def shown(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
         return [{"name": name, **self.public(objects[name])} for name in sorted(objects)]
@@ -126,18 +126,18 @@ def check(registry: Registry, entries: list[Entry]) -> None:
     found = []
     names = [entry["name"] for entry in entries]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        found.append(f"{name} is there twice; name each once")
+        found.append(f"{name} is listed twice; list it once")
     for entry in entries:
         name = entry["name"]
         if not re.fullmatch(registry.name_pattern, name):
-            found.append(f"the name '{name}' may have {registry.name_says} only")
+            found.append(f"the name '{name}' may contain {registry.name_says} only")
         found += [f"{name}: {finding}" for finding in registry.findings(entry)]
     if found:
         raise OrthancError(f"{registry.plural}: {'; '.join(found)}.")
 
 
 def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusive: bool, write: bool) -> dict[str, Any]:
-    """Bring the archive to what the entries say and return the module's result. write: False in check mode."""
+    """Change Orthanc to what the entries require and return the module's result. write: False in check mode."""
     check(registry, entries)
     current = registry.listing()
     after = dict(current)
@@ -148,7 +148,8 @@ def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusiv
         missing = registry.missing(entry) if was is None else []
         if missing:
             raise OrthancError(
-                f"The archive knows no {registry.singular} {name}. To make it known, set {' and '.join(missing)}."
+                f"The {registry.singular} {name} is not registered in Orthanc. To register it, set "
+                f"{' and '.join(missing)}."
             )
         body = registry.wanted(entry, was)
         if was is None or registry.public(was) != registry.public(body) or registry.secrets_differ(entry, was):
@@ -182,24 +183,24 @@ def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusiv
 
 
 def verify(registry: Registry, bodies: dict[str, Object], gone: list[str], after: dict[str, Object]) -> None:
-    """Refuse to call done what the archive did not do; it says 200 to everything."""
+    """Raise OrthancError for what Orthanc did not do; it answers 200 to everything."""
     for name in gone:
         if name in after:
-            raise OrthancError(f"The archive said that it removed the {registry.singular} {name}, and still has it.")
+            raise OrthancError(f"Orthanc reported that it removed the {registry.singular} {name}, but still has it.")
     for name, body in bodies.items():
         if name not in after:
-            raise OrthancError(f"The archive said that it took the {registry.singular} {name}, and does not have it.")
+            raise OrthancError(f"Orthanc reported that it stored the {registry.singular} {name}, but does not have it.")
         wanted, has = registry.public(body), registry.public(after[name])
         lost = [key for key in wanted if wanted[key] != has.get(key)]
         if lost:
             raise OrthancError(
-                f"The archive took the {registry.singular} {name} without {', '.join(lost)}. "
-                "Leave that out, or update the archive: older ones pass over what they do not know."
+                f"Orthanc stored the {registry.singular} {name} without {', '.join(lost)}. "
+                "Remove that, or update Orthanc: older releases ignore unknown properties."
             )
 
 
 def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
-    """The main() of a module: options describe one object, extra is what only this module has."""
+    """Run a module: options describe one object, extra is what only this module has."""
     plural = registry_class.plural
     module = AnsibleModule(
         argument_spec={
@@ -225,14 +226,12 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
     try:
         if params[plural] is None:
             if params["exclusive"]:
-                raise OrthancError(f"exclusive says that a list is complete. Set {plural} with it, not name.")
+                raise OrthancError(f"exclusive needs a list. Set {plural} with it, not name.")
             one = given(params, names)
             entries, absent = ([one], []) if params["state"] == "present" else ([], [one["name"]])
         else:
             if params["state"] == "absent":
-                raise OrthancError(
-                    f"state: absent goes with name. With {plural}, exclusive removes what is not listed."
-                )
+                raise OrthancError(f"state: absent needs name. With {plural}, exclusive removes what is not listed.")
             entries, absent = [given(entry, names) for entry in params[plural]], []
         for entry in entries:
             entry["update_password"] = params.get("update_password")
@@ -242,14 +241,14 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
         module.fail_json(msg=str(error))
     if result["changed"] and params["persistent"] is None:
         module.warn(
-            f"The archive forgets changed {plural.replace('_', ' ')} at its next restart unless its option "
-            f"{registry.option} is true, and does not report whether it is. Set persistent to what it is."
+            f"Orthanc forgets changed {plural.replace('_', ' ')} at its next restart unless its option "
+            f"{registry.option} is true, and does not report its value. Set persistent to this value."
         )
     module.exit_json(**result)
 
 
 class Modalities(Registry):
-    """DICOM nodes that the archive knows."""
+    """DICOM nodes that are registered in Orthanc."""
 
     singular, plural, path = "modality", "modalities", "/modalities"
     option = "DicomModalitiesInDatabase"
@@ -292,7 +291,7 @@ class Modalities(Registry):
                 f"host is '{entry['host']}', which is neither an IP address nor a DNS name; set it to one of these"
             )
         if not 1 <= entry.get("port", 1) <= 65534:
-            found.append(f"port is {entry['port']}; set it to 1 to 65534, which is what the archive takes")
+            found.append(f"port is {entry['port']}; set it to 1 to 65534, which is what Orthanc accepts")
         if entry.get("dicom_timeout", 0) < 0:
             found.append(f"dicom_timeout is {entry['dicom_timeout']}; set it to 0 or more")
         return found
@@ -318,10 +317,10 @@ class Modalities(Registry):
 
 
 class WebServices(Registry):
-    """Peers and DICOMweb servers: an address with a login, of which the archive never shows the secrets."""
+    """Peers and DICOMweb servers: an address with a login, of which Orthanc never shows the secrets."""
 
     prefix: str
-    """Of the options that would else be called as those of the archive itself: peer_url, server_timeout."""
+    """Of the options whose names Orthanc's own options have: peer_url, server_timeout."""
     switches: ClassVar[dict[str, str]] = {}
     """Options that are properties of the object, and Boolean."""
 
@@ -361,10 +360,10 @@ class WebServices(Registry):
             found.append("certificate_key_file and certificate_key_password need certificate_file")
         own = sorted({*self.reserved, *self.switches.values()} & set(entry.get("properties", {})))
         if own:
-            found.append(f"properties holds {', '.join(own)}, which has an option of its own")
+            found.append(f"properties contains {', '.join(own)}, which has its own option")
         wrong = [key for key, value in entry.get("properties", {}).items() if isinstance(value, (dict, list))]
         if wrong:
-            found.append(f"properties may hold text, numbers and Booleans only, not {', '.join(sorted(wrong))}")
+            found.append(f"properties may contain text, numbers and Booleans only, not {', '.join(sorted(wrong))}")
         if entry.get(f"{self.prefix}_timeout", 0) < 0:
             found.append(f"{self.prefix}_timeout is below 0")
         return found
@@ -408,8 +407,8 @@ class WebServices(Registry):
         ]
         if untold:
             raise OrthancError(
-                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(untold)}: it has what "
-                "these say, the archive does not show it, and would forget it. Set "
+                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(untold)}: Orthanc "
+                "does not show their values and would remove them. Set "
                 f"{' and '.join(untold)}, to an empty value where there is none."
             )
         if entry["update_password"] == "on_change" and any(option in entry for option in SECRETS):
@@ -434,14 +433,14 @@ class WebServices(Registry):
 
 
 class Peers(WebServices):
-    """Other archives, reached by Orthanc's own REST API."""
+    """Other Orthanc servers, reached by the REST API."""
 
     singular, plural, path, prefix = "peer", "peers", "/peers", "peer"
     option = "OrthancPeersInDatabase"
 
 
 class DicomWebServers(WebServices):
-    """Servers that the archive's DICOMweb plugin sends to and asks."""
+    """Servers to which Orthanc's DICOMweb plugin sends and which it queries."""
 
     singular, plural, prefix = "DICOMweb server", "servers", "server"
     option = "DicomWeb.ServersInDatabase"
@@ -461,7 +460,7 @@ class DicomWebServers(WebServices):
         found = self.orthanc.find(self.path + "?expand")
         if found is None:
             raise OrthancError(
-                f"{self.orthanc.url}{self.path} is not there. Load the archive's DICOMweb plugin, or set dicomweb_root "
+                f"{self.orthanc.url}{self.path} is not there. Load Orthanc's DICOMweb plugin, or set dicomweb_root "
                 "to its option DicomWeb.Root."
             )
         return self.mapping(found)
@@ -475,7 +474,7 @@ class DicomWebServers(WebServices):
 
 
 def as_text(value: Any) -> str:
-    """A property as the archive keeps it: it makes text of every value, 1 of true."""
+    """Format a property as Orthanc stores it: every value as text, true as 1."""
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value)
@@ -486,7 +485,7 @@ def canonical(entry: Entry) -> bytes:
 
 
 def fingerprint(entry: Entry, salt: bytes | None = None) -> str:
-    """A mark by which the same secrets are known again. Slow on purpose (40 ms): whoever reads it must not guess."""
+    """Compute a fingerprint of secrets. Slow on purpose (40 ms), so that it is no help in guessing them."""
     salt = salt or os.urandom(12)
     return f"{salt.hex()}.{hashlib.scrypt(canonical(entry), salt=salt, n=2**14, r=8, p=1, dklen=24).hex()}"
 

@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Worklist entries: where an archive keeps them; as DICOM files, checked, written, read back; searched.
+"""Worklist entries: where Orthanc keeps them; as DICOM files, checked, written, read back; searched.
 
 Written by hand rather than with DCMTK's dump2dcm: a host needs no DCMTK then, no value can break out of a dump's
 syntax, and the same entry is the same file to the last byte with any version of anything. Attributes: DICOM PS3.4,
@@ -184,7 +184,7 @@ def place_spec() -> dict[str, dict[str, Any]]:
 
 
 def entries_of(archive: Orthanc, params: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """What the archive's API lists; None where the entries are files in `folder`, which is there then.
+    """What Orthanc's API lists; None where the entries are files in `folder`, which is there then.
 
     One request with an API, two without, one where the user says `folder`.
     """
@@ -196,23 +196,23 @@ def entries_of(archive: Orthanc, params: Mapping[str, Any]) -> list[dict[str, An
             return entries
         if params["way"] == "rest":
             raise OrthancError(
-                f"The archive at {archive.url} has no API for worklists. Set way to folder, or use an archive with the "
+                f"Orthanc at {archive.url} has no API for worklists. Set way to folder, or use Orthanc with the "
                 "newer worklist plugin."
             )
     if "worklists" not in archive.get("/plugins"):
         raise OrthancError(
-            f"The archive at {archive.url} has no worklist plugin. Load it, and set Worklists.Enable to true."
+            f"Orthanc at {archive.url} has no worklist plugin. Load it, and set Worklists.Enable to true."
         )
     folder = params["folder"]
     if not folder:
         raise OrthancError(
-            f"The archive at {archive.url} serves worklists from a folder. Set folder to it (Worklists.Database)."
+            f"Orthanc at {archive.url} serves worklists from a folder. Set folder to it (Worklists.Database)."
         )
     try:
         os.listdir(folder)
     except OSError as error:
         raise OrthancError(
-            f"folder is '{folder}', which cannot be used ({error.strerror}). Is it the archive's folder of "
+            f"folder is '{folder}', which cannot be used ({error.strerror}). Is it Orthanc's folder of "
             "worklists, on the host on which the module runs?"
         ) from None
     return None

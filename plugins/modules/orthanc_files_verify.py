@@ -6,19 +6,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_files_verify
-short_description: Compare every image of an archive with an index that it had before
+short_description: Verify Orthanc's files against an earlier index
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Asks the archive for the MD5 of every instance that stands in an old SQLite index and compares both.
-  - Then lets the archive read each file from its storage and compute the MD5 anew. That takes as long as reading all
+  - Queries Orthanc for the MD5 of every instance in an old SQLite index and compares both.
+  - Then lets Orthanc read each file from its storage and compute the MD5 again, which takes as long as reading all
     images.
-  - Instances that came later are not looked at. It changes nothing.
-  - An archive that deletes an instance removes its file, too. So an instance that is gone with its file was deleted
+  - Instances that were stored later are not compared. It changes nothing.
+  - When Orthanc deletes an instance, it removes the file, too. So an instance that is gone with its file was deleted
     (or replaced by another one, under another file), which O(deleted) judges. One that is gone while its file is still
     in the storage is lost, and always fails; so does one whose file is missing or differs.
-  - Files are looked for beside the index. Where no file can be (no folder of a storage is there, as with all images in
-    a bucket), or where the server cannot look, an instance that is gone always fails.
+  - Files are searched beside the index. Where no file can be (no folder of a storage is there, as with all images in
+    a bucket), or where the server cannot read it, an instance that is gone always fails.
   - It fails when the old index cannot be read to its end.
 extends_documentation_fragment: lightbox.pacs.orthanc
 attributes:
@@ -30,22 +30,22 @@ attributes:
     support: none
 options:
   index:
-    description: Path of the old SQLite index. No archive may use it.
+    description: Path of the old SQLite index. No running Orthanc may use it.
     type: path
     required: true
   files:
-    description: Whether the files are read, too. V(false) compares what the indexes say.
+    description: Whether the files are read, too. V(false) compares only the indexes.
     type: bool
     default: true
   threads:
-    description: How many instances are asked for at the same time.
+    description: How many instances are queried at the same time.
     type: int
     default: 4
   deleted:
     description:
-      - What to do when instances are gone with their files. V(fail) right after the index was copied, when nobody can
-        have deleted any; V(report) later.
-      - Files in a bucket are not looked for. V(fail) where some images are in one.
+      - What to do when instances are gone with their files. V(fail) right after the index was copied, when no
+        client can have deleted any; V(report) later.
+      - Files in a bucket are not searched. V(fail) where some images are in one.
     type: str
     choices: [fail, report]
     default: fail
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Compare every image with the index that the archive had before
+- name: Compare every image with the index that Orthanc had before
   lightbox.pacs.orthanc_files_verify:
     url: http://127.0.0.1:8042
     url_username: reverse_proxy
@@ -74,7 +74,7 @@ deleted_count:
   type: int
   sample: 0
 deleted:
-  description: Up to 20 of them, each with what became of it.
+  description: Up to 20 of them, each with what happened to it.
   returned: when every instance was compared
   type: list
   elements: str
@@ -144,14 +144,14 @@ class Work:
     def find_kept_file(self, file: str) -> str:
         """Return why a missing instance was not deleted with its file: it is there, or cannot be searched; or ""."""
         if not self.has_storage:
-            return f"has no storage beside the old index, in which its file {file} could be looked for"
+            return f"has no storage beside the old index, in which its file {file} could be searched"
         for place in (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file)):
             try:
                 os.stat(os.path.join(self.storage, place))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                return f"has the file {file}, at which the server cannot look: {error.strerror}"
+                return f"has the file {file}, which the server cannot read: {error.strerror}"
             return f"still has its file {file}"
         return ""
 
@@ -164,7 +164,7 @@ class Work:
             if found != expected:
                 now = archive.find(path + "/info") or {}
                 if now.get("Uuid", file) == file or self.find_kept_file(file):
-                    return f"has the MD5 {found} in the archive, and {expected} in the old index", ""
+                    return f"has the MD5 {found} in Orthanc, and {expected} in the old index", ""
                 deleted = "was replaced by another file"
             if self.params["files"]:
                 archive.request("POST", path + "/verify-md5")
@@ -174,8 +174,8 @@ class Work:
             # 404: not in the index; of verify-md5: the file's content is another. 500: the file cannot be read.
             if error.status == 404 and archive.find(build_path("instances", name)) is None:
                 if kept := self.find_kept_file(file):
-                    return f"is missing in the archive, which {kept}", ""
-                return "", "is not in the archive any more, and neither is its file"
+                    return f"is missing in Orthanc, which {kept}", ""
+                return "", "is not in Orthanc any more, and neither is its file"
             return "is missing, or its file is not what it was", ""
         return "", deleted
 
@@ -197,7 +197,7 @@ def main() -> None:
         expected = index.execute(f"SELECT count(*) {INSTANCES}").fetchone()[0]
         rows = index.execute(f"SELECT r.publicId, a.uncompressedMD5, a.uuid {INSTANCES}")
         work = Work(module.params, rows)
-        work.archive.get("/changes", {"last": ""})  # one clear message where the archive does not answer
+        work.archive.get("/changes", {"last": ""})  # one clear message where Orthanc does not answer
         threads = [threading.Thread(target=work.run) for _unused in range(max(1, module.params["threads"]))]
         for thread in threads:
             thread.start()
@@ -210,7 +210,7 @@ def main() -> None:
     except sqlite3.Error as error:
         module.fail_json(
             msg=f"orthanc_files_verify: the old index {module.params['index']} cannot be read to its end: {error}. "
-            "Nobody knows whether the archive has every image. The old index is kept."
+            "So whether Orthanc has every image is unknown. The old index is kept."
         )
     except Exception as error:
         reason = str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}"

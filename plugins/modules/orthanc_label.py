@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_label
-short_description: Put labels on what is in an archive, or take them away
+short_description: Manage labels of Orthanc patients, studies, series and instances
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
@@ -36,9 +36,9 @@ options:
     required: true
   state:
     description:
-      - V(present) adds those that are missing, V(absent) removes those that are there, V(exact) does both and removes
+      - V(present) adds those that are missing, V(absent) removes those that exist, V(exact) does both and removes
         all others. An empty list with V(exact) removes all.
-      - V(absent) of something that the archive does not have is no error.
+      - V(absent) of something that Orthanc does not have is not an error.
     type: str
     choices: [present, absent, exact]
     default: present
@@ -91,7 +91,7 @@ def current(archive: Orthanc, level: str, identifier: str | None) -> set[str] | 
         return None
     labels = archive.find(resource_path(level, identifier, "labels"))
     if labels is None:
-        require_labels(archive)  # an archive too old for labels answers the same as one without the resource
+        require_labels(archive)  # Orthanc too old for labels answers the same as one without the resource
         return None
     return set(labels)
 

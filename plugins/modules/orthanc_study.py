@@ -8,15 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_study
-short_description: Remove a study from an archive, make an anonymised copy of it, or send it somewhere
+short_description: Delete, anonymize or send a study in Orthanc
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Removes a study of Orthanc, makes an anonymised copy of it in the same archive, or sends it to a DICOM modality or
-    an Orthanc peer that the archive knows. There is no default for what to do.
-  - What was copied or sent is noted with the study, in its metadata 51907, which no export carries. So a second run
-    neither makes a second copy nor sends again, unless the study has got new images since, the options are others, or
-    the copy is gone. A run that was interrupted finds its job again.
+  - Deletes a study, creates an anonymized copy of it, or sends it to a modality or a peer that is registered in
+    Orthanc. There is no default.
+  - What was copied or sent is recorded in the study's metadata 51907, which no export contains. So a second run neither
+    copies nor sends again, unless the study has new images, the options are others, or the copy was deleted. A run
+    that was interrupted finds its job again.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.orthanc_resource
@@ -24,13 +24,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Whether the archive knows O(modality) or O(peer), and whether that answers, is not tried.
+    details: Whether O(modality) or O(peer) is registered and answers is not tested.
   diff_mode:
     support: full
 options:
   state:
     description:
-      - V(absent) removes the study with all its images from the archive. A study that is not there is no error.
+      - V(absent) removes the study with all its images from Orthanc. A study that does not exist is not an error.
       - V(anonymized) makes a copy without the patient's identity, with new UIDs. The study itself stays.
       - V(sent) sends it to O(modality) or O(peer).
     type: str
@@ -38,8 +38,8 @@ options:
     required: true
   replace:
     description:
-      - With O(state=anonymized), DICOM tags of the copy and their values, in place of what the anonymisation would make
-        of them.
+      - With O(state=anonymized), DICOM tags of the copy and their values, in place of what the anonymization
+        would set.
     type: dict
     default: {}
   keep:
@@ -48,24 +48,24 @@ options:
     elements: str
     default: []
   remove:
-    description: With O(state=anonymized), DICOM tags that go as well.
+    description: With O(state=anonymized), further DICOM tags to remove.
     type: list
     elements: str
     default: []
   keep_private_tags:
-    description: With O(state=anonymized), whether private tags stay. They may tell who the patient is.
+    description: With O(state=anonymized), whether private tags stay. They may identify the patient.
     type: bool
     default: false
   dicom_version:
     description:
       - With O(state=anonymized), the edition of the standard whose list of tags is followed, such as V(2023b). Where
-        not given, the archive's own default.
+        not given, Orthanc's own default.
     type: str
   modality:
-    description: With O(state=sent), name of a modality of the archive; see M(lightbox.pacs.orthanc_modality).
+    description: With O(state=sent), name of a modality of Orthanc; see M(lightbox.pacs.orthanc_modality).
     type: str
   peer:
-    description: With O(state=sent), name of a peer of the archive; see M(lightbox.pacs.orthanc_peer).
+    description: With O(state=sent), name of a peer of Orthanc; see M(lightbox.pacs.orthanc_peer).
     type: str
   again:
     description: Whether to copy or send even if that was done before.
@@ -73,16 +73,16 @@ options:
     default: false
   wait:
     description:
-      - Whether to wait until it is copied or sent. Where not, a failure shows itself only to the next run, which tries
-        again, or in the archive's jobs.
+      - Whether to wait until it is copied or sent. Otherwise only the next run, which tries again, and Orthanc's jobs
+        show a failure.
     type: bool
     default: true
   wait_seconds:
-    description: How long to wait before failing. The archive goes on then, and a later run takes up the wait.
+    description: How long to wait before failing. Orthanc continues then, and a later run waits for the same job.
     type: int
     default: 600
 notes:
-  - Jobs belong to one archive process. Behind a load balancer all calls must reach the same one.
+  - Jobs belong to one process of Orthanc. Behind a load balancer all calls must reach the same one.
 seealso:
   - module: lightbox.pacs.orthanc_study_info
 """
@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 study:
-  description: The study and what became of it.
+  description: The study and what was done.
   returned: success
   type: dict
   contains:
@@ -129,7 +129,7 @@ study:
       type: str
       sample: 3d90046a-e04c0246-74025a4e-e2914153-ab5086d0
     job:
-      description: The archive's job that copies or sends; empty where there was nothing to do.
+      description: Orthanc's job that copies or sends; empty where there was nothing to do.
       type: str
       sample: 0fbf2a88-f92a-4723-90cb-4538e1010a9f
     instances:
@@ -205,7 +205,7 @@ class Study:
         return noted if isinstance(noted, dict) and noted.get("of") == self.changed_last else None
 
     def write_note(self, task: str, **what: str) -> str | None:
-        """Note; others' notes stay. Returns why not where the archive refuses."""
+        """Note; others' notes stay. Returns why not where Orthanc refuses."""
         metadata = self.archive.find(resource_path("study", self.id, "metadata"), {"expand": ""})
         if metadata is None:
             return None  # removed meanwhile: nothing to note it with
@@ -216,7 +216,7 @@ class Study:
             try:
                 self.archive.put(path, content)
             except OrthancError as error:
-                if error.status != 409:  # an archive with CheckRevisions wants to know what is replaced
+                if error.status != 409:  # Orthanc with CheckRevisions wants to know what is replaced
                     raise
                 self.archive.put(path, content, self.archive.get_etag(path))
         except OrthancError as error:
@@ -233,7 +233,7 @@ def notes_in(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def task_of(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """What is to be done: its name in the note, the path of the API below the study or the archive, and the body."""
+    """What is to be done: its name in the note, the path of the API below the study or Orthanc, and the body."""
     if params["state"] == "sent":
         kind = "modalities" if params["modality"] else "peers"
         name = params["modality"] or params["peer"]
@@ -248,9 +248,9 @@ def task_of(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     if params["dicom_version"]:
         body["DicomVersion"] = params["dicom_version"]
     if "SOPInstanceUID" in params["keep"]:
-        raise OrthancError("keep has SOPInstanceUID: a copy with the same UIDs is none. Take it out.")
+        raise OrthancError("keep contains SOPInstanceUID, but the copy needs its own UIDs. Remove it.")
     if IDENTIFIERS & {*params["keep"], *params["replace"]}:
-        body["Force"] = True  # the archive's own "yes, I mean it" for identifiers
+        body["Force"] = True  # Orthanc's own "yes, I mean it" for identifiers
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     return f"anonymized {digest}", "", body
 
@@ -277,8 +277,8 @@ def start(study: Study, path: str, body: dict[str, Any]) -> str:
         except OrthancError as error:
             if error.status == 404:
                 raise OrthancError(
-                    f"The archive at {study.archive.url} does not know {path.split('/')[2]} ({error.details}). Make it "
-                    "with lightbox.pacs.orthanc_modality or lightbox.pacs.orthanc_peer."
+                    f"{path.split('/')[2]} is not registered in Orthanc at {study.archive.url} ({error.details}). "
+                    "Register it with lightbox.pacs.orthanc_modality or lightbox.pacs.orthanc_peer."
                 ) from None
             raise
     else:

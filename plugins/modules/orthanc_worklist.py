@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_worklist
-short_description: Put an entry on an archive's modality worklist, change it, or take it away
+short_description: Manage entries of Orthanc's modality worklist
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Manages one scheduled examination that modalities find by a worklist query (C-FIND).
-  - Orthanc has two worklist plugins. The one of its own distribution, which Debian 12 and 13 carry, serves a folder of
+  - Orthanc has two worklist plugins. The one of its own distribution, also in Debian 12 and 13, serves a folder of
     files; this module writes them, and must run on the host that has the folder. The newer one
-    (C(orthanc-worklists), in the image C(orthancteam/orthanc)) has a REST API; this module uses it where it is.
+    (C(orthanc-worklists), in the image C(orthancteam/orthanc)) has a REST API, which this module uses.
   - Attributes and values are checked before anything is written.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
@@ -26,17 +26,17 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: Shows the patient's data. Set C(diff=false) on the task where nobody may see it.
+    details: Shows the patient's data. Set C(diff=false) on the task to hide it.
 options:
   name:
     description:
-      - What the entry is called, unique among all. It is the name of the file or the identifier in the API; no modality
-        sees it. The accession number does well.
+      - Unique name of the entry, which is the name of the file or the identifier in the API; no modality sees it. The
+        accession number is a good choice.
       - Letters (without accents), digits, dots, dashes and underscores, up to 64, beginning with a letter or digit.
     type: str
     required: true
   state:
-    description: Whether the entry is there.
+    description: Whether the entry exists.
     type: str
     choices: [present, absent]
     default: present
@@ -47,7 +47,7 @@ options:
         C(ScheduledProcedureStepStartDate).
       - Where there is no C(StudyInstanceUID), the entry gets one, which it keeps.
       - The character set is always UTF-8 (C(ISO_IR 192)).
-      - What the entry has and is not given here is removed.
+      - Attributes of the entry that are not given here are removed.
     type: dict
     default: {}
   mode:
@@ -57,9 +57,9 @@ options:
     type: str
     default: "0640"
 notes:
-  - An archive without either plugin is refused; enable C(Worklists) in its configuration.
-  - The plugins match the query themselves; who may ask is the archive's option C(DicomAlwaysAllowFindWorklist) and
-    what it says of each modality.
+  - The module fails without either plugin; enable C(Worklists) in its configuration.
+  - The plugins match the query themselves. Orthanc's option C(DicomAlwaysAllowFindWorklist) and the rights of each
+    modality decide who may query.
 seealso:
   - module: lightbox.pacs.orthanc_worklist_info
   - name: Worklists in the Orthanc Book
@@ -107,7 +107,7 @@ worklist:
       type: str
       sample: "4711"
     way:
-      description: How it was brought there, V(rest) or V(folder).
+      description: How it was written, V(rest) or V(folder).
       type: str
       sample: folder
     path:

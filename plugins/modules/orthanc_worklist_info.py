@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_worklist_info
-short_description: Search an archive's modality worklist
+short_description: Search Orthanc's modality worklist
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
@@ -34,8 +34,8 @@ options:
     type: dict
     default: {}
 notes:
-  - An archive without either plugin is refused; enable C(Worklists) in its configuration.
-  - The result names patients. Set C(no_log=true) on the task where nobody may see it.
+  - The module fails without either plugin; enable C(Worklists) in its configuration.
+  - The result names patients. Set C(no_log=true) on the task to hide them.
 seealso:
   - module: lightbox.pacs.orthanc_worklist
   - module: lightbox.pacs.orthanc_study_info

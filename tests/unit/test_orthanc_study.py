@@ -231,7 +231,7 @@ class TestAnonymized:
         assert "did not end within 0 seconds" in late["msg"]
         gone = call("GET", METADATA, UNKNOWN, status=404)
         assert run(gone, **self.options)["msg"].endswith(f"has no study {STUDY}.")
-        assert "keep has SOPInstanceUID" in run(metadata(), state="anonymized", keep=["SOPInstanceUID"])["msg"]
+        assert "keep contains SOPInstanceUID" in run(metadata(), state="anonymized", keep=["SOPInstanceUID"])["msg"]
 
 
 class TestSent:
@@ -260,7 +260,7 @@ class TestSent:
 
     def test_an_unknown_one(self):
         answer = call("POST", "/peers/x/store", UNKNOWN, status=404, body=lambda _received: True)
-        assert "does not know x" in run(metadata(), answer, state="sent", peer="x")["msg"]
+        assert "x is not registered in Orthanc" in run(metadata(), answer, state="sent", peer="x")["msg"]
 
     def test_one_of_both(self):
         assert "modality, peer" in run(state="sent")["msg"]

@@ -53,7 +53,7 @@ def test_echo(archive, neighbours):
     assert done["unreachable_names"] == [*names[1:], "trial-unknown"]
     details = {one["name"]: one["details"] for one in done["echoes"]}
     assert details["trial"] == ""
-    assert details["trial-unknown"] == "The archive does not know it."
+    assert details["trial-unknown"] == "It is not registered in Orthanc."
     for name in names[1:]:
         assert "network protocol" in details[name]
     assert len(done["table"]) == 6

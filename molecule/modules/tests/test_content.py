@@ -324,7 +324,7 @@ class TestSearch:
             assert len(archive.run("orthanc_study_info", level=level, query=query)["resources"]) == count
         assert archive.run("orthanc_study_info", query={"StudyDate": "19000101-19000102"})["resources"] == []
         unknown = archive.run("orthanc_study_info", query={"PatientNane": "x"})
-        assert "a tag that the archive does not know" in unknown["msg"]
+        assert "a tag that is unknown to Orthanc" in unknown["msg"]
 
     def test_labels_that_are_ignored_are_refused(self, study_in):
         """The trap: 1.10 returns everything, which the next task may delete."""
@@ -443,7 +443,7 @@ class TestStudy:
             assert (again["changed"], again["requests"]) == (False, 1 if archive is NEW else 2)
         assert archive.run("orthanc_study", again=True, **arguments)["changed"] is True
         unknown = archive.run("orthanc_study", **{**arguments, way: "trial-nobody"})
-        assert "does not know trial-nobody" in unknown["msg"]
+        assert "trial-nobody is not registered in Orthanc" in unknown["msg"]
         archive.rest.delete("/peers/trial-there" if way == "peer" else "/modalities/trial-there")
 
     def test_absent(self, archive, study):
