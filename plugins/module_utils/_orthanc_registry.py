@@ -72,10 +72,10 @@ class Registry(abc.ABC):
     def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
         self.orthanc = orthanc
 
-    def listing(self) -> dict[str, Object]:
-        return self.mapping(self.orthanc.get(self.path + "?expand"))
+    def list_objects(self) -> dict[str, Object]:
+        return self.check_mapping(self.orthanc.get(self.path + "?expand"))
 
-    def mapping(self, found: Any) -> dict[str, Object]:
+    def check_mapping(self, found: Any) -> dict[str, Object]:
         if not isinstance(found, dict):
             raise OrthancError(
                 f"{self.orthanc.url}{self.path} lists the names of its {self.plural} only. "
@@ -90,38 +90,38 @@ class Registry(abc.ABC):
         self.orthanc.put(f"{self.path}{build_path(name)}", body)
 
     @abc.abstractmethod
-    def findings(self, entry: Entry) -> list[str]:
+    def find_errors(self, entry: Entry) -> list[str]:
         """Return what is wrong with an entry, before any request."""
 
     @abc.abstractmethod
-    def missing(self, entry: Entry) -> list[str]:
+    def find_missing(self, entry: Entry) -> list[str]:
         """Return the options that a new object needs and the entry lacks."""
 
     @abc.abstractmethod
-    def wanted(self, entry: Entry, current: Object | None) -> Object:
+    def build_body(self, entry: Entry, current: Object | None) -> Object:
         """Build the body of a PUT, merged with the current object. Raises OrthancError where that is not possible."""
 
-    def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
+    def complete_body(self, entry: Entry, current: Object | None, body: Object) -> Object:
         """Complete the body of a PUT, once one is needed. Raises OrthancError where it would lose secrets."""
         return body
 
     @abc.abstractmethod
-    def public(self, found: Object) -> dict[str, Any]:
+    def describe(self, found: Object) -> dict[str, Any]:
         """Return an object as the module's options, without secrets, for comparison, diff and result."""
 
     @abc.abstractmethod
-    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+    def has_other_secrets(self, entry: Entry, current: Object) -> bool:
         """Return whether a PUT is needed for what Orthanc does not show."""
 
-    def shown(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
-        return [{"name": name, **self.public(objects[name])} for name in sorted(objects)]
+    def describe_all(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
+        return [{"name": name, **self.describe(objects[name])} for name in sorted(objects)]
 
 
-def given(options: Mapping[str, Any], names: list[str]) -> Entry:
+def select_given(options: Mapping[str, Any], names: list[str]) -> Entry:
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
-def check(registry: Registry, entries: list[Entry]) -> None:
+def check_entries(registry: Registry, entries: list[Entry]) -> None:
     """Refuse wrong entries, all at once."""
     found = []
     names = [entry["name"] for entry in entries]
@@ -131,29 +131,31 @@ def check(registry: Registry, entries: list[Entry]) -> None:
         name = entry["name"]
         if not re.fullmatch(registry.name_pattern, name):
             found.append(f"the name '{name}' may contain {registry.name_says} only")
-        found += [f"{name}: {finding}" for finding in registry.findings(entry)]
+        found += [f"{name}: {finding}" for finding in registry.find_errors(entry)]
     if found:
         raise OrthancError(f"{registry.plural}: {'; '.join(found)}.")
 
 
-def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusive: bool, write: bool) -> dict[str, Any]:
+def reconcile(
+    registry: Registry, entries: list[Entry], absent: list[str], exclusive: bool, write: bool
+) -> dict[str, Any]:
     """Change Orthanc to what the entries require and return the module's result. write: False in check mode."""
-    check(registry, entries)
-    current = registry.listing()
+    check_entries(registry, entries)
+    current = registry.list_objects()
     after = dict(current)
     bodies: dict[str, Object] = {}
     for entry in entries:
         name = entry["name"]
         was = current.get(name)
-        missing = registry.missing(entry) if was is None else []
+        missing = registry.find_missing(entry) if was is None else []
         if missing:
             raise OrthancError(
                 f"The {registry.singular} {name} is not registered in Orthanc. To register it, set "
                 f"{' and '.join(missing)}."
             )
-        body = registry.wanted(entry, was)
-        if was is None or registry.public(was) != registry.public(body) or registry.secrets_differ(entry, was):
-            bodies[name] = after[name] = registry.final(entry, was, body)
+        body = registry.build_body(entry, was)
+        if was is None or registry.describe(was) != registry.describe(body) or registry.has_other_secrets(entry, was):
+            bodies[name] = after[name] = registry.complete_body(entry, was, body)
     listed = {entry["name"] for entry in entries}
     gone = [name for name in absent if name in current]
     unlisted = sorted(set(current) - listed - set(gone))
@@ -161,8 +163,8 @@ def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusiv
         gone, unlisted = sorted(set(gone) | set(unlisted)), []
     for name in gone:
         del after[name]
-    before_diff = {name: registry.public(current[name]) for name in sorted({*bodies, *gone}) if name in current}
-    after_diff = {name: registry.public(after[name]) for name in sorted(bodies)}
+    before_diff = {name: registry.describe(current[name]) for name in sorted({*bodies, *gone}) if name in current}
+    after_diff = {name: registry.describe(after[name]) for name in sorted(bodies)}
     for name in bodies:
         if before_diff.get(name) == after_diff[name]:
             before_diff[name] = {**before_diff[name], "secrets": "as they were"}
@@ -172,17 +174,17 @@ def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusiv
             registry.remove(name)
         for name, body in bodies.items():
             registry.write(name, body)
-        after = registry.listing()
-        verify(registry, bodies, gone, after)
+        after = registry.list_objects()
+        verify_result(registry, bodies, gone, after)
     return {
         "changed": bool(bodies or gone),
         "diff": {"before": before_diff, "after": after_diff},
-        registry.plural: registry.shown(after),
-        "unlisted": [{"name": name, **registry.public(current[name])} for name in unlisted],
+        registry.plural: registry.describe_all(after),
+        "unlisted": [{"name": name, **registry.describe(current[name])} for name in unlisted],
     }
 
 
-def verify(registry: Registry, bodies: dict[str, Object], gone: list[str], after: dict[str, Object]) -> None:
+def verify_result(registry: Registry, bodies: dict[str, Object], gone: list[str], after: dict[str, Object]) -> None:
     """Raise OrthancError for what Orthanc did not do; it answers 200 to everything."""
     for name in gone:
         if name in after:
@@ -190,7 +192,7 @@ def verify(registry: Registry, bodies: dict[str, Object], gone: list[str], after
     for name, body in bodies.items():
         if name not in after:
             raise OrthancError(f"Orthanc reported that it stored the {registry.singular} {name}, but does not have it.")
-        wanted, has = registry.public(body), registry.public(after[name])
+        wanted, has = registry.describe(body), registry.describe(after[name])
         lost = [key for key in wanted if wanted[key] != has.get(key)]
         if lost:
             raise OrthancError(
@@ -227,16 +229,16 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
         if params[plural] is None:
             if params["exclusive"]:
                 raise OrthancError(f"exclusive needs a list. Set {plural} with it, not name.")
-            one = given(params, names)
+            one = select_given(params, names)
             entries, absent = ([one], []) if params["state"] == "present" else ([], [one["name"]])
         else:
             if params["state"] == "absent":
                 raise OrthancError(f"state: absent needs name. With {plural}, exclusive removes what is not listed.")
-            entries, absent = [given(entry, names) for entry in params[plural]], []
+            entries, absent = [select_given(entry, names) for entry in params[plural]], []
         for entry in entries:
             entry["update_password"] = params.get("update_password")
         registry = registry_class(Orthanc(params), params)
-        result = settle(registry, entries, absent, params["exclusive"], not module.check_mode)
+        result = reconcile(registry, entries, absent, params["exclusive"], not module.check_mode)
     except OrthancError as error:
         module.fail_json(msg=str(error))
     if result["changed"] and params["persistent"] is None:
@@ -253,7 +255,7 @@ class Modalities(Registry):
     singular, plural, path = "modality", "modalities", "/modalities"
     option = "DicomModalitiesInDatabase"
 
-    plain: ClassVar = {
+    fields: ClassVar = {
         "aet": "AET",
         "host": "Host",
         "port": "Port",
@@ -274,7 +276,7 @@ class Modalities(Registry):
         "storage_commitment": ("AllowNAction", "AllowEventReport"),
     }
 
-    def findings(self, entry: Entry) -> list[str]:
+    def find_errors(self, entry: Entry) -> list[str]:
         found = []
         for option in ("aet", "local_aet"):
             if (
@@ -296,23 +298,23 @@ class Modalities(Registry):
             found.append(f"dicom_timeout is {entry['dicom_timeout']}; set it to 0 or more")
         return found
 
-    def missing(self, entry: Entry) -> list[str]:
+    def find_missing(self, entry: Entry) -> list[str]:
         return [option for option in ("aet", "host", "port") if option not in entry]
 
-    def wanted(self, entry: Entry, current: Object | None) -> Object:
+    def build_body(self, entry: Entry, current: Object | None) -> Object:
         body = dict(current or {})
-        body.update({key: entry[option] for option, key in self.plain.items() if option in entry})
+        body.update({key: entry[option] for option, key in self.fields.items() if option in entry})
         allow = entry.get("allow", ["echo", "store"] if current is None else None)
         if allow is not None:
             body.update({key: right in allow for right, keys in self.allowed.items() for key in keys})
         return body
 
-    def public(self, found: Object) -> dict[str, Any]:
-        shown: dict[str, Any] = {option: found[key] for option, key in self.plain.items() if key in found}
+    def describe(self, found: Object) -> dict[str, Any]:
+        shown: dict[str, Any] = {option: found[key] for option, key in self.fields.items() if key in found}
         shown["allow"] = [right for right, keys in self.allowed.items() if all(found.get(key) for key in keys)]
         return shown
 
-    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+    def has_other_secrets(self, entry: Entry, current: Object) -> bool:
         return False
 
 
@@ -340,7 +342,7 @@ class WebServices(Registry):
 
     def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
         super().__init__(orthanc, params)
-        self.plain = {
+        self.fields = {
             f"{self.prefix}_url": "Url",
             "username": "Username",
             "certificate_file": "CertificateFile",
@@ -348,7 +350,7 @@ class WebServices(Registry):
             f"{self.prefix}_timeout": "Timeout",
         }
 
-    def findings(self, entry: Entry) -> list[str]:
+    def find_errors(self, entry: Entry) -> list[str]:
         found = []
         url = entry.get(f"{self.prefix}_url")
         if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
@@ -368,18 +370,18 @@ class WebServices(Registry):
             found.append(f"{self.prefix}_timeout is below 0")
         return found
 
-    def missing(self, entry: Entry) -> list[str]:
+    def find_missing(self, entry: Entry) -> list[str]:
         return [option for option in (f"{self.prefix}_url",) if option not in entry]
 
-    def wanted(self, entry: Entry, current: Object | None) -> Object:
+    def build_body(self, entry: Entry, current: Object | None) -> Object:
         hidden = ("Password", "CertificateKeyFile", "CertificateKeyPassword", "HttpHeaders", FINGERPRINT)
         body: Object = {key: value for key, value in (current or {}).items() if key not in hidden}
         if "properties" in entry:
             known = {*self.reserved, *self.switches.values()}
             body = {key: value for key, value in body.items() if key in known}
-            body.update({key: as_text(value) for key, value in entry["properties"].items()})
-        body.update({key: entry[option] for option, key in self.plain.items() if option in entry})
-        body.update({key: as_text(entry[option]) for option, key in self.switches.items() if option in entry})
+            body.update({key: format_value(value) for key, value in entry["properties"].items()})
+        body.update({key: entry[option] for option, key in self.fields.items() if option in entry})
+        body.update({key: format_value(entry[option]) for option, key in self.switches.items() if option in entry})
         body["Url"] = body["Url"].rstrip("/") + "/"
         for key in ("Username", "CertificateFile"):
             if not body.get(key):
@@ -394,9 +396,9 @@ class WebServices(Registry):
         body["HttpHeaders"] = entry.get("http_headers", dict.fromkeys((current or {}).get("HttpHeaders") or []))
         return body
 
-    def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
+    def complete_body(self, entry: Entry, current: Object | None, body: Object) -> Object:
         was = current or {}
-        untold = [
+        unreadable = [
             option
             for option, key, present in (
                 ("password", "Username", "Username"),
@@ -405,31 +407,31 @@ class WebServices(Registry):
             )
             if was.get(key) and body.get(present) and option not in entry
         ]
-        if untold:
+        if unreadable:
             raise OrthancError(
-                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(untold)}: Orthanc "
+                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(unreadable)}: Orthanc "
                 "does not show their values and would remove them. Set "
-                f"{' and '.join(untold)}, to an empty value where there is none."
+                f"{' and '.join(unreadable)}, to an empty value where there is none."
             )
         if entry["update_password"] == "on_change" and any(option in entry for option in SECRETS):
-            return {**body, FINGERPRINT: fingerprint(entry)}
+            return {**body, FINGERPRINT: compute_fingerprint(entry)}
         return body
 
-    def public(self, found: Object) -> dict[str, Any]:
-        shown: dict[str, Any] = {option: found[key] for option, key in self.plain.items() if key in found}
+    def describe(self, found: Object) -> dict[str, Any]:
+        shown: dict[str, Any] = {option: found[key] for option, key in self.fields.items() if key in found}
         shown["http_headers"] = sorted(found.get("HttpHeaders") or [])
         for option, key in self.switches.items():
             if key in found:
-                shown[option] = as_text(found[key]) == "1"
+                shown[option] = format_value(found[key]) == "1"
         known = {*self.reserved, *self.switches.values()}
-        shown["properties"] = {key: as_text(found[key]) for key in sorted(found) if key not in known}
+        shown["properties"] = {key: format_value(found[key]) for key in sorted(found) if key not in known}
         return shown
 
-    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+    def has_other_secrets(self, entry: Entry, current: Object) -> bool:
         if not any(option in entry for option in SECRETS):
             return False
         how = entry["update_password"]
-        return how == "always" or (how == "on_change" and not matches(current.get(FINGERPRINT), entry))
+        return how == "always" or (how == "on_change" and not is_match(current.get(FINGERPRINT), entry))
 
 
 class Peers(WebServices):
@@ -456,14 +458,14 @@ class DicomWebServers(WebServices):
         super().__init__(orthanc, params)
         self.path = "/" + params["dicomweb_root"].strip("/") + "/servers"
 
-    def listing(self) -> dict[str, Object]:
+    def list_objects(self) -> dict[str, Object]:
         found = self.orthanc.find(self.path + "?expand")
         if found is None:
             raise OrthancError(
                 f"{self.orthanc.url}{self.path} is not there. Load Orthanc's DICOMweb plugin, or set dicomweb_root "
                 "to its option DicomWeb.Root."
             )
-        return self.mapping(found)
+        return self.check_mapping(found)
 
     def remove(self, name: str) -> None:
         try:
@@ -473,26 +475,26 @@ class DicomWebServers(WebServices):
                 raise
 
 
-def as_text(value: Any) -> str:
+def format_value(value: Any) -> str:
     """Format a property as Orthanc stores it: every value as text, true as 1."""
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value)
 
 
-def canonical(entry: Entry) -> bytes:
+def serialize(entry: Entry) -> bytes:
     return json.dumps({option: entry[option] for option in SECRETS if option in entry}, sort_keys=True).encode()
 
 
-def fingerprint(entry: Entry, salt: bytes | None = None) -> str:
+def compute_fingerprint(entry: Entry, salt: bytes | None = None) -> str:
     """Compute a fingerprint of secrets. Slow on purpose (40 ms), so that it is no help in guessing them."""
     salt = salt or os.urandom(12)
-    return f"{salt.hex()}.{hashlib.scrypt(canonical(entry), salt=salt, n=2**14, r=8, p=1, dklen=24).hex()}"
+    return f"{salt.hex()}.{hashlib.scrypt(serialize(entry), salt=salt, n=2**14, r=8, p=1, dklen=24).hex()}"
 
 
-def matches(mark: Any, entry: Entry) -> bool:
+def is_match(mark: Any, entry: Entry) -> bool:
     try:
         salt = bytes.fromhex(str(mark).split(".", maxsplit=1)[0])
     except ValueError:
         return False
-    return bool(salt) and hmac.compare_digest(str(mark), fingerprint(entry, salt))
+    return bool(salt) and hmac.compare_digest(str(mark), compute_fingerprint(entry, salt))

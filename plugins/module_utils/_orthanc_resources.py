@@ -28,7 +28,7 @@ def resource_spec() -> dict[str, dict[str, Any]]:
 RESOURCE_RULES: dict[str, Any] = {"required_one_of": [("id", "uid")], "mutually_exclusive": [("id", "uid")]}
 
 
-def resource_id(archive: Orthanc, params: Mapping[str, Any], level: str) -> str | None:
+def find_resource_id(archive: Orthanc, params: Mapping[str, Any], level: str) -> str | None:
     """Return Orthanc's identifier of the resource that `id` or `uid` selects; None where there is none with that `uid`.
 
     No request for `id`, one for `uid`. Raises OrthancError where `uid` means several.
@@ -44,10 +44,10 @@ def resource_id(archive: Orthanc, params: Mapping[str, Any], level: str) -> str 
     if not params["uid"].strip():
         raise OrthancError("uid is empty. Set it to a DICOM UID, or to a patient ID.")
     answer = archive.search("/tools/lookup", params["uid"])
-    return only([one["ID"] for one in answer if one["Type"].lower() == level], params, level)
+    return select_only([one["ID"] for one in answer if one["Type"].lower() == level], params, level)
 
 
-def only(found: list[str], params: Mapping[str, Any], level: str) -> str | None:
+def select_only(found: list[str], params: Mapping[str, Any], level: str) -> str | None:
     """Return the one identifier that was found, or None. Raises OrthancError for several."""
     if len(found) > 1:
         one_of = ", ".join(sorted(found))
@@ -57,16 +57,16 @@ def only(found: list[str], params: Mapping[str, Any], level: str) -> str | None:
     return found[0] if found else None
 
 
-def named(params: Mapping[str, Any], level: str) -> str:
+def describe_resource(params: Mapping[str, Any], level: str) -> str:
     """Return the resource's name in messages."""
     return f"{level} {params['id'] or params['uid']}"
 
 
-def missing(archive: Orthanc, params: Mapping[str, Any], level: str) -> OrthancError:
-    return OrthancError(f"Orthanc at {archive.url} has no {named(params, level)}.")
+def build_missing_error(archive: Orthanc, params: Mapping[str, Any], level: str) -> OrthancError:
+    return OrthancError(f"Orthanc at {archive.url} has no {describe_resource(params, level)}.")
 
 
-def resource_path(level: str, identifier: str, *more: str) -> str:
+def build_resource_path(level: str, identifier: str, *more: str) -> str:
     return build_path(LEVELS[level], identifier, *more)
 
 

@@ -155,8 +155,8 @@ class Echo:
 
     def run(self, params: dict[str, Any]) -> dict[str, Any]:
         # Orthanc waits that long for the connection, and again for each answer.
-        patience = 3 * params["echo_timeout"] + 5
-        archive = Orthanc({**params, "timeout": max(params["timeout"], patience)})
+        timeout = 3 * params["echo_timeout"] + 5
+        archive = Orthanc({**params, "timeout": max(params["timeout"], timeout)})
         begin = time.monotonic()
         details = ""
         try:
@@ -173,8 +173,8 @@ class Echo:
         }
 
 
-def echoes(params: dict[str, Any]) -> list[Echo]:
-    """All calls to be made."""
+def list_echoes(params: dict[str, Any]) -> list[Echo]:
+    """List the requests to send."""
     options: dict[str, Any] = {"Timeout": params["echo_timeout"]}
     if params["check_find"] is not None:
         options["CheckFind"] = params["check_find"]
@@ -188,8 +188,8 @@ def echoes(params: dict[str, Any]) -> list[Echo]:
     return found
 
 
-def table(results: list[dict[str, Any]]) -> list[str]:
-    """The results as lines, each column as wide as its widest."""
+def format_table(results: list[dict[str, Any]]) -> list[str]:
+    """Format the results as aligned lines."""
     rows = [("NAME", "ANSWERS", "SECONDS", "DETAILS")]
     rows += [
         (one["name"], "yes" if one["reachable"] else "no", f"{one['seconds']:.3f}", one["details"]) for one in results
@@ -227,13 +227,13 @@ def main() -> None:
     if wrong:
         module.fail_json(msg=f"nodes: '{wrong[0]}' is not an AE title. Set it to 1 to 16 printable ASCII characters.")
     try:
-        calls = echoes(params)
+        calls = list_echoes(params)
         with ThreadPoolExecutor(params["parallel"]) as pool:
             results = list(pool.map(lambda call: call.run(params), calls))
     except OrthancError as error:
         module.fail_json(msg=str(error))
     silent = [one["name"] for one in results if not one["reachable"]]
-    answer = {"echoes": results, "unreachable_names": silent, "table": table(results)}
+    answer = {"echoes": results, "unreachable_names": silent, "table": format_table(results)}
     if silent and params["fail"]:
         module.fail_json(msg=f"No answer from {', '.join(silent)}.", **answer)
     module.exit_json(changed=False, **answer)

@@ -107,7 +107,7 @@ INSTANCES = "FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId WHERE 
 
 
 class Work:
-    """The instances of the old index, shared out to threads."""
+    """The instances of the old index, distributed to threads."""
 
     def __init__(self, params: dict[str, Any], rows: Iterator[tuple[str, str, str]]) -> None:
         self.params, self.rows = params, rows
@@ -121,14 +121,14 @@ class Work:
         with os.scandir(self.storage) as found:
             self.has_storage = any(re.fullmatch("[0-9a-f]{2}", one.name) and one.is_dir() for one in found)
 
-    def next(self) -> tuple[str, str, str] | None:
+    def take_row(self) -> tuple[str, str, str] | None:
         with self.lock:
             return None if self.broken else next(self.rows, None)
 
     def run(self) -> None:
         try:
             with contextlib.closing(self.archive.clone()) as archive:
-                while row := self.next():
+                while row := self.take_row():
                     name, expected, file = row
                     wrong, deleted = self.compare(archive, name, expected, file)
                     with self.lock:

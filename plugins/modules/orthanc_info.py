@@ -179,55 +179,55 @@ SUBSETS = ("system", "plugins", "statistics", "health", "modalities", "peers", "
 REGISTRIES: dict[str, type[Registry]] = {"modalities": Modalities, "peers": Peers, "dicomweb_servers": DicomWebServers}
 
 
-def snake(name: str) -> str:
+def to_snake_case(name: str) -> str:
     """DatabaseServerIdentifier as database_server_identifier, IsHttpServerSecure as is_http_server_secure."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def system(archive: Orthanc) -> dict[str, Any]:
-    said = archive.system
-    found = {snake(name): value for name, value in said.items()}
-    found["capabilities"] = {snake(name): value for name, value in said.get("Capabilities", {}).items()}
+def read_system(archive: Orthanc) -> dict[str, Any]:
+    answer = archive.system
+    found = {to_snake_case(name): value for name, value in answer.items()}
+    found["capabilities"] = {to_snake_case(name): value for name, value in answer.get("Capabilities", {}).items()}
     return found
 
 
-def plugins(archive: Orthanc) -> list[dict[str, Any]]:
+def read_plugins(archive: Orthanc) -> list[dict[str, Any]]:
     found = []
     for name in archive.get("/plugins"):
         if name != "explorer.js":  # which is listed first, and no plugin
-            said = archive.get(build_path("plugins", name))
+            answer = archive.get(build_path("plugins", name))
             found.append(
-                {"id": name, "version": said.get("Version", ""), "description": said.get("Description", "").strip()}
+                {"id": name, "version": answer.get("Version", ""), "description": answer.get("Description", "").strip()}
             )
     return sorted(found, key=lambda plugin: plugin["id"])
 
 
-def statistics(archive: Orthanc) -> dict[str, int] | None:
+def read_statistics(archive: Orthanc) -> dict[str, int] | None:
     try:
-        said = archive.get("/statistics")
+        answer = archive.get("/statistics")
     except OrthancError as error:
         if error.status == 503:
             return None
         raise
     return {
-        "patients": said["CountPatients"],
-        "studies": said["CountStudies"],
-        "series": said["CountSeries"],
-        "instances": said["CountInstances"],
-        "disk_bytes": int(said["TotalDiskSize"]),
-        "uncompressed_bytes": int(said["TotalUncompressedSize"]),
+        "patients": answer["CountPatients"],
+        "studies": answer["CountStudies"],
+        "series": answer["CountSeries"],
+        "instances": answer["CountInstances"],
+        "disk_bytes": int(answer["TotalDiskSize"]),
+        "uncompressed_bytes": int(answer["TotalUncompressedSize"]),
     }
 
 
-def health(archive: Orthanc) -> dict[str, Any]:
-    """Asks for the last change, because Orthanc must ask its database for it. Raises where the login is wrong."""
+def read_health(archive: Orthanc) -> dict[str, Any]:
+    """Query the last change, for which Orthanc queries its database. Raises OrthancError where the login is wrong."""
     found: dict[str, Any] = {"alive": True, "ready": True, "details": "", "last_change": None}
     try:
         found["last_change"] = archive.get("/changes?last")["Last"]
     except OrthancError as error:
         if error.status is not None and error.status < 500:
             raise
-        # Orthanc says what is wrong; a reverse proxy that does not reach it does not.
+        # Orthanc reports details; a reverse proxy that does not reach it does not.
         found.update(alive=bool(error.details), ready=False, details=str(error))
     return found
 
@@ -237,16 +237,16 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(SUBSETS)
     archive = Orthanc(params)
     if "health" in wanted:
-        found["health"] = health(archive)
+        found["health"] = read_health(archive)
         if not found["health"]["alive"]:
             return found
-    for subset, read in (("system", system), ("plugins", plugins), ("statistics", statistics)):
+    for subset, read in (("system", read_system), ("plugins", read_plugins), ("statistics", read_statistics)):
         if subset in wanted:
             found[subset] = read(archive)
     for subset, kind in REGISTRIES.items():
         if subset in wanted:
             registry = kind(archive, params)
-            found[subset] = registry.shown(registry.listing())
+            found[subset] = registry.describe_all(registry.list_objects())
     return found
 
 

@@ -117,13 +117,13 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
 STATES = ["pending", "running", "success", "failure", "paused", "retry"]
 
 
-def moment(text: str | None) -> str | None:
+def format_time(text: str | None) -> str | None:
     """20261121T032459.123456 as 2026-11-21T03:24:59Z. Orthanc's clock is UTC."""
     found = re.match(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)", text or "")
     return "{}-{}-{}T{}:{}:{}Z".format(*found.groups()) if found else None
 
 
-def shown(job: dict[str, Any]) -> dict[str, Any]:
+def format_job(job: dict[str, Any]) -> dict[str, Any]:
     failed = job.get("ErrorCode", 0) != 0
     words = [job.get("ErrorDescription"), job.get("ErrorDetails")]
     return {
@@ -132,9 +132,9 @@ def shown(job: dict[str, Any]) -> dict[str, Any]:
         "state": job["State"].lower(),
         "progress": job["Progress"],
         "priority": job["Priority"],
-        "created": moment(job["CreationTime"]),
-        "completed": moment(job.get("CompletionTime")),
-        "estimated_completion": moment(job.get("EstimatedTimeOfArrival")),
+        "created": format_time(job["CreationTime"]),
+        "completed": format_time(job.get("CompletionTime")),
+        "estimated_completion": format_time(job.get("EstimatedTimeOfArrival")),
         "runtime_seconds": job["EffectiveRuntime"],
         "error_code": job.get("ErrorCode", 0),
         "error": ": ".join(word for word in words if word) if failed else "",
@@ -164,7 +164,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     jobs = [
         job
-        for job in map(shown, sorted(found, key=lambda job: (job["CreationTime"], job["ID"])))
+        for job in map(format_job, sorted(found, key=lambda job: (job["CreationTime"], job["ID"])))
         if (params["states"] is None or job["state"] in params["states"])
         and (params["types"] is None or job["type"] in params["types"])
     ]

@@ -141,10 +141,10 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources i
 )
 
 
-def value_of(tag: str, value: Any) -> str:
-    """A value as the API wants it; several are separated as in DICOM."""
+def format_value(tag: str, value: Any) -> str:
+    """Format a value for the API; several are separated as in DICOM."""
     if isinstance(value, list):
-        return "\\".join(value_of(tag, one) for one in value)
+        return "\\".join(format_value(tag, one) for one in value)
     if value is None:
         return ""
     if isinstance(value, (dict, bool)):
@@ -152,10 +152,10 @@ def value_of(tag: str, value: Any) -> str:
     return str(value)
 
 
-def search_of(params: dict[str, Any]) -> dict[str, Any]:
+def build_search(params: dict[str, Any]) -> dict[str, Any]:
     search: dict[str, Any] = {
         "Level": params["level"].capitalize(),
-        "Query": {tag: value_of(tag, value) for tag, value in params["query"].items()},
+        "Query": {tag: format_value(tag, value) for tag, value in params["query"].items()},
         "CaseSensitive": params["case_sensitive"],
         "Expand": True,
     }
@@ -168,10 +168,10 @@ def search_of(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_all(archive: Orthanc, search: dict[str, Any], limit: int) -> list[dict[str, Any]]:
-    """Everything that matches, at most `limit` + 1 (0: no limit).
+    """Find everything that matches, at most `limit` + 1 (0: no limit).
 
-    A second request after an answer that seems whole: Orthanc with LimitFindResults cuts it short without a word,
-    but from 1.12.5 on gives the rest when asked again.
+    A second request follows an answer that seems complete: with LimitFindResults, Orthanc cuts it without reporting so,
+    but from 1.12.5 on returns the rest on request.
     """
     wanted = limit + 1 if limit else 0
     found: dict[str, dict[str, Any]] = {}
@@ -187,7 +187,7 @@ def find_all(archive: Orthanc, search: dict[str, Any], limit: int) -> list[dict[
 
 
 def check_found(found: list[dict[str, Any]], labels: list[str], constraint: str) -> None:
-    """What was found may be deleted next: do not trust Orthanc to have understood the labels."""
+    """Check the labels of what was found, which the caller may delete next; Orthanc may have ignored them."""
     wanted = set(labels)
     for one in found:
         has = wanted & set(one.get("Labels", ()))
@@ -195,7 +195,7 @@ def check_found(found: list[dict[str, Any]], labels: list[str], constraint: str)
             raise OrthancError(f"Orthanc ignored the labels: it returned {one['ID']}, which does not match them.")
 
 
-def snake(name: str) -> str:
+def to_snake_case(name: str) -> str:
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
@@ -225,7 +225,7 @@ def main() -> None:
             require_labels(archive)
         if params["requested_tags"]:
             archive.require((1, 11, 0), "Requested tags")
-        found = find_all(archive, search_of(params), params["limit"])
+        found = find_all(archive, build_search(params), params["limit"])
         if params["labels"] is not None:
             check_found(found, params["labels"], params["labels_constraint"])
     except OrthancError as error:
@@ -238,7 +238,7 @@ def main() -> None:
         found = found[: params["limit"]]
     module.exit_json(
         changed=False,
-        resources=[{snake(key): value for key, value in one.items()} for one in found],
+        resources=[{to_snake_case(key): value for key, value in one.items()} for one in found],
         truncated=truncated,
     )
 

@@ -232,7 +232,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._upload import MEGAB
 SHOWN = 1000  # studies in a result
 
 
-def result_of(upload: Upload, progress: Progress) -> dict[str, Any]:
+def build_result(upload: Upload, progress: Progress) -> dict[str, Any]:
     tally = upload.tally
     return {
         "found": tally.found,
@@ -255,22 +255,22 @@ def result_of(upload: Upload, progress: Progress) -> dict[str, Any]:
     }
 
 
-def diff_of(upload: Upload) -> dict[str, str]:
+def build_diff(upload: Upload) -> dict[str, str]:
     studies = sorted(upload.tally.studies.items())[:SHOWN]
 
-    def lines(which: int) -> str:
+    def format_lines(which: int) -> str:
         return "".join(f"study {uid}: {counts[which]} of {counts[1]} instances\n" for uid, counts in studies)
 
-    return {"before": lines(0), "after": lines(1)}
+    return {"before": format_lines(0), "after": format_lines(1)}
 
 
-def complaint(upload: Upload, options: dict[str, Any]) -> str | None:
+def describe_failure(upload: Upload, options: dict[str, Any]) -> str | None:
     """Why the module fails, and all that is not in Orthanc because of that; None where it does not fail."""
-    first = _complaint(upload, options) or ""
+    first = describe_cause(upload, options) or ""
     return " ".join(filter(None, [first, *(text for text in upload.tally.kept if text not in first)])) or None
 
 
-def _complaint(upload: Upload, options: dict[str, Any]) -> str | None:
+def describe_cause(upload: Upload, options: dict[str, Any]) -> str | None:
     tally = upload.tally
     if upload.stopped_by is not None:
         return f"{upload.stopped_by} Before that {tally.sent} instances were sent, which stay."
@@ -324,12 +324,12 @@ def main() -> None:
         )
     outcome = {
         "changed": bool(tally.sent or tally.replaced),
-        "upload": result_of(upload, progress),
-        "diff": diff_of(upload),
+        "upload": build_result(upload, progress),
+        "diff": build_diff(upload),
     }
-    wrong = complaint(upload, module.params)
-    if wrong:
-        module.fail_json(msg=wrong, **outcome)
+    failure = describe_failure(upload, module.params)
+    if failure:
+        module.fail_json(msg=failure, **outcome)
     module.exit_json(**outcome)
 
 

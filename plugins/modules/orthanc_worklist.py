@@ -137,15 +137,15 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Tags,
     WorklistError,
+    build_api_tags,
+    build_file,
     check_complete,
-    entries_of,
-    from_api,
-    from_file,
-    new_uid,
-    normal,
+    create_uid,
+    list_entries,
+    normalize,
+    parse_api_tags,
+    parse_file,
     place_spec,
-    to_api,
-    to_file,
 )
 
 
@@ -157,13 +157,15 @@ class Rest:
     def __init__(self, archive: Orthanc, entries: list[dict[str, Any]], name: str) -> None:
         self.archive = archive
         self.path = build_path("worklists", name)
-        self.before: Tags | None = next((from_api(entry["Tags"]) for entry in entries if entry["ID"] == name), None)
+        self.before: Tags | None = next(
+            (parse_api_tags(entry["Tags"]) for entry in entries if entry["ID"] == name), None
+        )
 
-    def same(self, _name: str, tags: Tags) -> bool:
+    def is_equal(self, _name: str, tags: Tags) -> bool:
         return self.before == tags
 
     def write(self, _name: str, tags: Tags) -> None:
-        self.archive.put(self.path, {"Tags": to_api(tags)})
+        self.archive.put(self.path, {"Tags": build_api_tags(tags)})
 
     def remove(self) -> None:
         self.archive.delete(self.path)
@@ -184,14 +186,14 @@ class Folder:
             with open(self.path, "rb") as stream:
                 self.content = stream.read()
             try:
-                self.before = from_file(self.content)
+                self.before = parse_file(self.content)
             except NotDicomError:
                 self.before = {}
             self.before.pop("SpecificCharacterSet", None)
 
-    def same(self, name: str, tags: Tags) -> bool:
-        """To the last byte, and with the same mode; so an entry that somebody else wrote otherwise is written anew."""
-        if self.content != to_file(name, tags):
+    def is_equal(self, name: str, tags: Tags) -> bool:
+        """Compare every byte and the mode, so that an entry of another writer is written again."""
+        if self.content != build_file(name, tags):
             return False
         known = os.lstat(self.path)
         return stat.S_IMODE(known.st_mode) == self.mode and (known.st_uid, known.st_gid) == self._owner(known)
@@ -201,11 +203,11 @@ class Folder:
         return owner.st_uid, owner.st_gid
 
     def write(self, name: str, tags: Tags) -> None:
-        """In one step, under a name that the plugin does not look at until then."""
+        """Write in one step; the plugin ignores the temporary name."""
         handle, draft = tempfile.mkstemp(dir=os.path.dirname(self.path), prefix=".ansible-")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(to_file(name, tags))
+                stream.write(build_file(name, tags))
                 if os.geteuid() == 0:
                     os.fchown(handle, *self._owner(self.folder))
                 os.fchmod(handle, self.mode)
@@ -220,16 +222,16 @@ class Folder:
         os.unlink(self.path)
 
 
-def store_of(params: dict[str, Any]) -> Rest | Folder:
-    """Where the entry is to be."""
+def select_store(params: dict[str, Any]) -> Rest | Folder:
+    """Return where the entry is stored."""
     archive = Orthanc(params)
-    entries = entries_of(archive, params)
+    entries = list_entries(archive, params)
     if entries is not None:
         return Rest(archive, entries, params["name"])
     return Folder(params["folder"], int(params["mode"], 8), params["name"])
 
 
-def check(params: dict[str, Any]) -> Tags:
+def check_tags(params: dict[str, Any]) -> Tags:
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", params["name"]):
         raise WorklistError(
             f"name is '{params['name']}'. Write it with letters (without accents), digits, dots, dashes and "
@@ -237,7 +239,7 @@ def check(params: dict[str, Any]) -> Tags:
         )
     if not re.fullmatch("[0-7]{4}", params["mode"]):
         raise WorklistError(f"mode is '{params['mode']}', which is not four octal digits in quotes")
-    tags = normal(params["tags"])
+    tags = normalize(params["tags"])
     tags.pop("SpecificCharacterSet", None)
     if params["state"] == "present":
         check_complete(tags)
@@ -259,14 +261,14 @@ def main() -> None:
     )
     name, state = module.params["name"], module.params["state"]
     try:
-        tags = check(module.params)
-        store = store_of(module.params)
+        tags = check_tags(module.params)
+        store = select_store(module.params)
         before = store.before
         if state == "present":
             if not tags.get("StudyInstanceUID"):
-                tags["StudyInstanceUID"] = (before or {}).get("StudyInstanceUID") or new_uid()
-                tags = normal(tags)
-            changed = before is None or not store.same(name, tags)
+                tags["StudyInstanceUID"] = (before or {}).get("StudyInstanceUID") or create_uid()
+                tags = normalize(tags)
+            changed = before is None or not store.is_equal(name, tags)
             if changed and not module.check_mode:
                 store.write(name, tags)
         else:

@@ -139,18 +139,20 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Entry,
     Query,
     WorklistError,
-    entries_of,
-    files_in,
-    from_api,
+    list_entries,
+    parse_api_tags,
     place_spec,
+    read_folder,
 )
 
 
-def found_by_api(entries: list[dict[str, Any]]) -> list[Entry]:
-    return [Entry(entry["ID"], build_path("worklists", entry["ID"]), from_api(entry["Tags"])) for entry in entries]
+def parse_api_entries(entries: list[dict[str, Any]]) -> list[Entry]:
+    return [
+        Entry(entry["ID"], build_path("worklists", entry["ID"]), parse_api_tags(entry["Tags"])) for entry in entries
+    ]
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def format_entry(entry: Entry) -> dict[str, Any]:
     def text(keyword: str) -> str:
         value = entry.tags.get(keyword, "")
         return "\\".join(value) if isinstance(value, list) else value
@@ -185,8 +187,10 @@ def main() -> None:
     unreadable: list[str] = []
     try:
         query = Query(module.params["query"], module.params["case_sensitive"])
-        listed = entries_of(Orthanc(module.params), module.params)
-        entries = files_in(module.params["folder"], name, unreadable) if listed is None else found_by_api(listed)
+        listed = list_entries(Orthanc(module.params), module.params)
+        entries = (
+            read_folder(module.params["folder"], name, unreadable) if listed is None else parse_api_entries(listed)
+        )
     except WorklistError as error:
         module.fail_json(msg=f"{error}.")
     except OrthancError as error:
@@ -194,7 +198,7 @@ def main() -> None:
     found = [
         one
         for one in sorted(entries, key=lambda entry: (entry.name, entry.path))
-        if name in (None, one.name) and query.matches(one.tags)
+        if name in (None, one.name) and query.is_match(one.tags)
     ]
     if unreadable:
         module.warn(f"{len(unreadable)} files of the worklist cannot be read. The first: {unreadable[0]}.")
@@ -204,7 +208,7 @@ def main() -> None:
         found = found[:limit]
     module.exit_json(
         changed=False,
-        worklists=[shown(one) for one in found],
+        worklists=[format_entry(one) for one in found],
         truncated=truncated,
         unreadable=unreadable,
         way="folder" if listed is None else "rest",

@@ -209,7 +209,7 @@ def test_an_index_that_cannot_be_read_to_its_end_is_no_comparison(damaged, threa
 
 
 def test_fewer_instances_than_the_index_has_are_no_comparison(index, monkeypatch):
-    monkeypatch.setattr(orthanc_files_verify.Work, "next", lambda self: None)
+    monkeypatch.setattr(orthanc_files_verify.Work, "take_row", lambda self: None)
     done = verify(index)
     assert done["failed"] is True
     assert "it has 2 instances, and 0 could be read" in done["msg"]

@@ -19,8 +19,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils import _upload
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
     DirectoryError,
     NotDicomError,
+    compute_orthanc_id,
     identify,
-    orthanc_id,
 )
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -225,7 +225,7 @@ class TestUpload:
         for result in (checked, done):
             upload = result["upload"]
             assert (upload["found"], upload["sent"], upload["present"]) == (3, 2, 1)
-            assert upload["studies"] == [orthanc_id("P1", "2.25.21")]
+            assert upload["studies"] == [compute_orthanc_id("P1", "2.25.21")]
         assert done["upload"]["bytes_sent"] == len(three[1]) + len(three[2])
         for check in (False, True):
             again = run(tmp_path, everything, check=check)
@@ -1019,7 +1019,7 @@ class TestHeaders:
         assert (done["changed"], done["upload"]["present"]) == (False, 1)
 
     def test_an_identifier_that_a_real_archive_gave(self):
-        assert orthanc_id(" lead and trail", "2.25.5561", "2.25.5571", "2.25.5551") == (
+        assert compute_orthanc_id(" lead and trail", "2.25.5561", "2.25.5571", "2.25.5551") == (
             "4a532bce-bfd8f7d7-aeaaba87-d16c2e18-c8de67d0"
         )
 
