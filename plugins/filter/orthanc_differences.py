@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: orthanc_differences
-short_description: Find differences between a running Orthanc and its configuration
+short_description: Whether an archive that runs is the one that was asked for
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Compares what Orthanc reports with its configuration. Finds plugins that did
+  - Compares what an archive reports of itself with what was written into its configuration. Found are plugins that did
     not load, an index that fell back to SQLite, images that do not go where they should, other values than those
     written, and options that the running version does not read.
 options:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: orthanc_findings
-short_description: Find errors in an Orthanc configuration
+short_description: What is wrong with an Orthanc configuration
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: orthanc_log_findings
-short_description: Explain the errors in Orthanc's log
+short_description: What the lines of an archive's log mean
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Returns why Orthanc did not start, where its log has the reason, with what to do. Other lines are ignored.
+  - Tells why an archive did not start, where its log says so, with what to do. Other lines are passed over.
 options:
   _input:
     description: Lines of the log.

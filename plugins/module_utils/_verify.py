@@ -161,7 +161,7 @@ class Checks:
         ]
 
 
-def collect_secrets(*logins: tuple[str, str]) -> list[str]:
+def secrets_of(*logins: tuple[str, str]) -> list[str]:
     """Return the passwords, and their form in an Authorization header."""
     found = []
     for user, password in logins:

@@ -143,7 +143,7 @@ def hash_hostname() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def create_image() -> SyntheticImage:
+def synthetic() -> SyntheticImage:
     """Create a study that a later run recognizes as one to delete."""
     return synthetic_image(f"{PREFIX}{hash_hostname()}-{int(time.time())}-{secrets.token_hex(4)}")
 
@@ -161,7 +161,7 @@ class SyntheticStudies:
         self.images: list[SyntheticImage] = []
 
     def create(self) -> SyntheticImage:
-        made = create_image()
+        made = synthetic()
         self.images.append(made)
         return made
 

@@ -144,7 +144,7 @@ class Work:
     def find_kept_file(self, file: str) -> str:
         """Return why a missing instance was not deleted with its file: it is there, or cannot be searched; or ""."""
         if not self.has_storage:
-            return f"has no storage beside the old index, in which its file {file} could be searched"
+            return f"has no storage beside the old index, in which its file {file} could be looked for"
         for place in (os.path.join(file[:2], file[2:4], file), os.path.join("leftovers", file)):
             try:
                 os.stat(os.path.join(self.storage, place))

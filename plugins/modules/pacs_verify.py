@@ -12,11 +12,12 @@ version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Runs on the server and tests what a user of the archive relies on, as a browser, the viewer and a modality would.
+  - Runs on the server and checks what a user of the archive relies on, as the web, the viewer and a modality would
+    see it.
   - Containers run and are healthy. Every route refuses a request without login. The certificate is valid. The viewer
-    is served with the right types, headers and compression. A tiny synthetic study is sent by STOW-RS and by C-STORE
-    and retrieved the same, byte for byte. The archive's own ports are closed to the network.
-  - It leaves nothing behind. The synthetic studies are deleted in the same run, also when a check fails in between;
+    is served with the right types, headers and compression. A tiny synthetic study goes in by STOW-RS and by C-STORE
+    and comes back the same, byte for byte. The archive's own ports are closed to the network.
+  - Nothing that it does stays. The synthetic studies are deleted in the same run, also when a check fails in between;
     what a killed run left is deleted by the next one. It only ever deletes studies of patients whose ID begins with
     C(LIGHTBOX-VERIFY-).
   - A failed check does not fail the module. Use RV(ignore:passed), or the role
@@ -255,9 +256,9 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, collect_secrets
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import check_containers, check_ports
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, create_image
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, synthetic
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import check_reverse_proxy
 
 OUTSIDE_PROBE = {
@@ -311,7 +312,7 @@ def read_settings(module: AnsibleModule) -> Settings:
 
 def write_image(path: str) -> dict[str, str]:
     """Write a new synthetic image and return its identifiers."""
-    image = create_image()
+    image = synthetic()
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(image.file)
     return {"study_uid": image.study_uid, "patient_id": image.patient_id}
@@ -322,7 +323,7 @@ def main() -> None:
     started = time.monotonic()
     settings = read_settings(module)
     checks = Checks(
-        collect_secrets(
+        secrets_of(
             (settings.username, settings.password),
             (settings.archive_username, settings.archive_password),
         )

@@ -956,7 +956,7 @@ def test_a_url_that_is_none_is_refused(lab: Lab, url: str) -> None:
 
 
 def test_a_secret_in_an_error_is_hidden() -> None:
-    checks = _verify.Checks(_verify.collect_secrets(("me", "pa55")))
+    checks = _verify.Checks(_verify.secrets_of(("me", "pa55")))
     checks.fail("group", "name", "the server said pa55 and bWU6cGE1NQ==", "try\nagain")
     assert checks.results[0]["detail"] == "the server said ******** and ********"
     assert checks.remedies() == ["group, name - the server said ******** and ********. try again"]
