@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How a module reaches an archive; the options are those of module_utils/_orthanc.py."""
+    """How a module reaches Orthanc; the options are those of module_utils/_orthanc.py."""
 
     DOCUMENTATION = r"""
 attributes:
@@ -16,28 +16,28 @@ attributes:
 options:
   url:
     description:
-      - Address of the archive's REST API as the host on which the module runs sees it, such as
+      - Address of Orthanc's REST API as the host on which the module runs sees it, such as
         V(http://127.0.0.1:8042) or V(https://pacs.example.org/pacs).
-      - A redirection is not followed.
+      - Redirects are not followed.
     type: str
     required: true
   url_username:
-    description: Account of the archive. Needs O(url_password).
+    description: User of Orthanc. Needs O(url_password).
     type: str
   url_password:
-    description: Password of the account.
+    description: Password of the user.
     type: str
   ca_path:
     description: PEM file of the CAs that may sign the server's certificate, in place of those of the system.
     type: path
   client_cert:
-    description: PEM file of a client certificate, for a server that asks for one. It may hold the key too.
+    description: PEM file of a client certificate, for a server that requires one. It may contain the key too.
     type: path
   client_key:
     description: PEM file of the key of O(client_cert).
     type: path
   validate_certs:
-    description: Whether the server's certificate must be valid and made out to its name.
+    description: Whether the server's certificate must be valid for its name.
     type: bool
     default: true
   timeout:
@@ -45,18 +45,18 @@ options:
     type: int
     default: 30
 notes:
-  - Options that are the same for all tasks may stand once, in C(module_defaults) of the group
+  - Options that are the same for all tasks can be set once, in C(module_defaults) of the group
     C(group/lightbox.pacs.orthanc).
   - Needs nothing but Python 3.9 on the host on which it runs.
 """
 
-    # For what has passwords, which an archive never shows; see module_utils/_orthanc_registry.py.
+    # For what has passwords, which Orthanc never shows; see module_utils/_orthanc_registry.py.
     SECRETS = r"""
 options:
   update_password:
     description:
-      - When a password, key or header that you give is written, as the archive does not show what it has.
-      - V(on_change) writes it when it is another than the one written last, and when somebody else wrote in the
+      - When a password, key or header that you give is written, as Orthanc does not show what it has.
+      - V(on_change) writes it when it differs from the one written last, and when another client wrote in the
         meantime. For this a salted fingerprint, made by scrypt, is kept as the property C(LightboxFingerprint).
       - V(always) writes it in each run, which then reports a change.
       - V(on_create) writes it with a new object, and when something else changes.
@@ -73,7 +73,7 @@ options:
     type: bool
     default: false
   limit:
-    description: How many to return at most; V(0) for all. A warning tells when there are more.
+    description: How many to return at most; V(0) for all. A warning reports when there are more.
     type: int
     default: 100
 """
@@ -83,15 +83,15 @@ options:
 options:
   way:
     description:
-      - V(rest) uses the API, V(folder) uses the files in O(folder). V(auto) uses the API where the archive has it,
+      - V(rest) uses the API, V(folder) uses the files in O(folder). V(auto) uses the API where Orthanc has it,
         else the folder.
     type: str
     choices: [auto, rest, folder]
     default: auto
   folder:
     description:
-      - The folder that the archive's plugin serves (C(Worklists.Database), with the newer plugin
+      - The folder that Orthanc's plugin serves (C(Worklists.Database), with the newer plugin
         C(Worklists.Directory)), as the host on which the module runs sees it.
-      - Needed where the archive has no API.
+      - Needed where Orthanc has no API.
     type: path
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How a module names one resource of an archive; the options are those of module_utils/_orthanc_resources.py."""
+    """How a module names one resource of Orthanc; the options are those of module_utils/_orthanc_resources.py."""
 
     DOCUMENTATION = r"""
 options:

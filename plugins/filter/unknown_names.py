@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: unknown_names
-short_description: Find names that are not among the known ones
+short_description: Find unknown names and suggest the known ones
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: secret
-short_description: Read a secret from the inventory's own secrets directory, or make it once
+short_description: Read a secret from the inventory's secrets directory, or generate it once
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:

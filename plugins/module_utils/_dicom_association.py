@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""One DICOM association that asks for nothing but C-ECHO, over TCP or TLS, in the standard library alone.
+"""C-ECHO over TCP or TLS, in the standard library alone; docs/architecture.md has the reason.
 
 The bytes are those of DICOM PS3.8 chapter 9 (PDUs) and PS3.7 chapter 9.3.5 (C-ECHO).
 """
@@ -15,9 +15,10 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import describe_error, describe_verification_error
 
 APPLICATION_CONTEXT = b"1.2.840.10008.3.1.1.1"
 VERIFICATION = b"1.2.840.10008.1.1"
@@ -25,7 +26,7 @@ IMPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2"
 IMPLEMENTATION_CLASS = b"2.25.172968571862354217653287469126497538241"
 IMPLEMENTATION_VERSION = b"LIGHTBOX"
 CONTEXT_ID = 1
-LARGEST_PDU = 1 << 20  # of an answer to C-ECHO; more is no DICOM
+LARGEST_PDU = 1 << 20  # of an answer to C-ECHO; more is not DICOM
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, DATA, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
 REJECTED = {
@@ -41,44 +42,27 @@ REJECTED = {
 
 
 class EchoError(Exception):
-    """Why there was no answer, as a sentence without its subject: "refused …"."""
+    """Why there is no answer; a sentence without its subject and full stop: "refused …"."""
 
 
 @dataclass
-class Answered:
-    """What a node said. seconds: from connecting to the answer."""
+class EchoResult:
+    """The answer of a node. seconds: from connecting to the answer. tls: None without TLS."""
 
     seconds: float
     implementation: str
     tls: dict[str, Any] | None
 
 
-def tls_context(params: Mapping[str, Any]) -> ssl.SSLContext:
-    """From ca_path, client_cert, client_key and validate_certs. Raises EchoError where a file cannot be used."""
-    try:
-        context = ssl.create_default_context(cafile=params.get("ca_path"))
-        # From Python 3.13 on a CA without a key usage would be refused; many a hospital's own CA has none.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not params.get("validate_certs", True):
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if params.get("client_cert"):
-            context.load_cert_chain(params["client_cert"], params.get("client_key"))
-    except (OSError, ValueError) as error:
-        files = ", ".join(str(params[key]) for key in ("ca_path", "client_cert", "client_key") if params.get(key))
-        raise EchoError(f"was not called: {files} cannot be used ({why(error)})") from None
-    return context
-
-
-def echo(
+def send_echo(
     host: str, port: int, called: str, calling: str, timeout: float, context: ssl.SSLContext | None, server_name: str
-) -> Answered:
-    """Call a node and return what it said. timeout: seconds for all of it. Raises EchoError."""
+) -> EchoResult:
+    """Send C-ECHO to a node. timeout: seconds for all of it. Raises EchoError."""
     begin = time.monotonic()
     try:
         stream: socket.socket = socket.create_connection((host, port), timeout)
     except (OSError, UnicodeError) as error:
-        raise EchoError(f"cannot be reached ({why(error)})") from None
+        raise EchoError(f"cannot be reached ({describe_error(error)})") from None
     with stream:
         try:
             if context is not None:
@@ -87,51 +71,43 @@ def echo(
             implementation = association.open(called, calling)
             association.echo()
             seconds = time.monotonic() - begin
-            tls = described(stream) if isinstance(stream, ssl.SSLSocket) else None
+            tls = describe_session(stream) if isinstance(stream, ssl.SSLSocket) else None
             association.release()
         except ssl.SSLCertVerificationError as error:
-            raise EchoError(
-                f"has a certificate that does not verify ({error.verify_message}). Set ca_path to the CA that signed it"
-            ) from None
+            raise EchoError(describe_verification_error(error)) from None
         except ssl.SSLError as error:
-            raise EchoError(tls_reason(error, isinstance(stream, ssl.SSLSocket))) from None
+            raise EchoError(describe_tls_error(error, isinstance(stream, ssl.SSLSocket))) from None
         except TimeoutError:
             raise EchoError(f"gave no answer within {timeout:g} seconds") from None
         except OSError as error:
-            raise EchoError(f"broke off ({why(error)}){hint(context)}") from None
+            question = "TLS" if context is None else "a client certificate that it trusts, or no TLS"
+            raise EchoError(
+                f"closed the connection ({describe_error(error)}). Does the port require {question}?"
+            ) from None
         finally:
             stream.close()
-    return Answered(round(seconds, 3), implementation, tls)
+    return EchoResult(round(seconds, 3), implementation, tls)
 
 
-def why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+def describe_tls_error(error: ssl.SSLError, after_handshake: bool) -> str:
+    """Return what is wrong, as an `EchoError` has it.
 
-
-def hint(context: ssl.SSLContext | None) -> str:
-    return (
-        ". Does the port want TLS?"
-        if context is None
-        else ". Does the port want a client certificate that it trusts, or no TLS?"
-    )
-
-
-def tls_reason(error: ssl.SSLError, shaken_hands: bool) -> str:
-    """With TLS 1.3 a client learns after the handshake that its certificate is missed; some nodes just go away then."""
+    With TLS 1.3 a client learns after the handshake that its certificate is missing; some nodes just close then.
+    """
     reason = str(error.reason or error)
     if "CERTIFICATE_REQUIRED" in reason or "HANDSHAKE_FAILURE" in reason:
-        return f"wants a client certificate that it trusts ({reason}). Set client_cert and client_key"
+        return f"requires a client certificate that it trusts ({reason}). Set client_cert and client_key"
     if "UNKNOWN_CA" in reason or "BAD_CERTIFICATE" in reason or "CERTIFICATE_UNKNOWN" in reason:
         return f"does not trust the client certificate ({reason})"
-    if shaken_hands:
-        return f"breaks off after the TLS handshake ({reason}). Does it want a client certificate that it trusts?"
+    if after_handshake:
+        return f"closes after the TLS handshake ({reason}). Does it require a client certificate that it trusts?"
     if "WRONG_VERSION_NUMBER" in reason or "EOF" in reason or "RECORD_LAYER" in reason:
-        return f"does not answer in TLS ({reason}). Does the port want plain DICOM?"
+        return f"does not answer in TLS ({reason}). Is the port one for DICOM without TLS?"
     return f"failed in TLS ({reason})"
 
 
-def described(stream: ssl.SSLSocket) -> dict[str, Any]:
-    """What the handshake agreed on, and of the certificate what Python shows where it was verified."""
+def describe_session(stream: ssl.SSLSocket) -> dict[str, Any]:
+    """Return what the handshake agreed on, and of the certificate what Python shows where it was verified."""
     certificate = stream.getpeercert() or {}
     subject: Any = certificate.get("subject", ())
     names = [pair[1] for part in subject for pair in part if pair[0] == "commonName"]
@@ -144,17 +120,19 @@ def described(stream: ssl.SSLSocket) -> dict[str, Any]:
 
 
 class Association:
-    """The conversation on a connection. end: by the clock of time.monotonic()."""
+    """An association on an open connection. end: by the clock of time.monotonic()."""
 
     def __init__(self, stream: socket.socket, end: float) -> None:
         self.stream = stream
         self.end = end
 
     def open(self, called: str, calling: str) -> str:
-        """Associate and return what the node calls its implementation."""
-        abstract = item(0x30, VERIFICATION) + item(0x40, IMPLICIT_LITTLE_ENDIAN)
+        """Associate and return the name of the node's implementation."""
+        abstract = build_item(0x30, VERIFICATION) + build_item(0x40, IMPLICIT_LITTLE_ENDIAN)
         user = (
-            item(0x51, struct.pack(">I", 16384)) + item(0x52, IMPLEMENTATION_CLASS) + item(0x55, IMPLEMENTATION_VERSION)
+            build_item(0x51, struct.pack(">I", 16384))
+            + build_item(0x52, IMPLEMENTATION_CLASS)
+            + build_item(0x55, IMPLEMENTATION_VERSION)
         )
         titles = called.ljust(16).encode("ascii") + calling.ljust(16).encode("ascii")
         self.send(
@@ -162,46 +140,46 @@ class Association:
             struct.pack(">HH", 1, 0)
             + titles
             + bytes(32)
-            + item(0x10, APPLICATION_CONTEXT)
-            + item(0x20, bytes((CONTEXT_ID, 0, 0, 0)) + abstract)
-            + item(0x50, user),
+            + build_item(0x10, APPLICATION_CONTEXT)
+            + build_item(0x20, bytes((CONTEXT_ID, 0, 0, 0)) + abstract)
+            + build_item(0x50, user),
         )
         kind, body = self.receive()
         if kind == ASSOCIATE_RJ and len(body) >= 4:
             reason = REJECTED.get((body[2], body[3]), f"for the reason {body[3]} of source {body[2]}")
             raise EchoError(f"refused the association {reason}")
         if kind != ASSOCIATE_AC or len(body) < 68:
-            raise EchoError(f"answers the association with a PDU of type {kind}, which is no DICOM")
-        items = dict(parsed_items(body[68:]))
+            raise EchoError(f"answers the association with a PDU of type {kind}, which is not DICOM")
+        items = dict(parse_items(body[68:]))
         context = items.get(0x21, b"")
         if len(context) < 3 or context[2] != 0:
             self.release()
-            raise EchoError("takes the association and refuses C-ECHO in it")
-        return dict(parsed_items(items.get(0x50, b""))).get(0x55, b"").decode("ascii", "replace").strip()
+            raise EchoError("accepts the association and refuses C-ECHO in it")
+        return dict(parse_items(items.get(0x50, b""))).get(0x55, b"").decode("ascii", "replace").strip()
 
     def echo(self) -> None:
-        """Send C-ECHO and take its answer."""
+        """Send C-ECHO and check its answer."""
         elements = (
-            command(0x0002, VERIFICATION + b"\0" * (len(VERIFICATION) % 2))
-            + command(0x0100, struct.pack("<H", 0x0030))
-            + command(0x0110, struct.pack("<H", 1))
-            + command(0x0800, struct.pack("<H", 0x0101))
+            build_element(0x0002, VERIFICATION + b"\0" * (len(VERIFICATION) % 2))
+            + build_element(0x0100, struct.pack("<H", 0x0030))
+            + build_element(0x0110, struct.pack("<H", 1))
+            + build_element(0x0800, struct.pack("<H", 0x0101))
         )
-        message = command(0x0000, struct.pack("<I", len(elements))) + elements
+        message = build_element(0x0000, struct.pack("<I", len(elements))) + elements
         self.send(DATA, struct.pack(">IBB", len(message) + 2, CONTEXT_ID, 0x03) + message)
-        status = parsed_command(self.message()).get(0x0900, b"")
+        status = parse_command(self.receive_message()).get(0x0900, b"")
         if len(status) != 2:
             raise EchoError("answers C-ECHO without a status")
         if status != b"\0\0":
             raise EchoError(f"answers C-ECHO with the status 0x{struct.unpack('<H', status)[0]:04X}")
 
-    def message(self) -> bytes:
-        """A whole command, which may come in several fragments."""
+    def receive_message(self) -> bytes:
+        """Receive a whole command, which may come in several fragments."""
         whole = b""
         while True:
             kind, body = self.receive()
             if kind != DATA:
-                raise EchoError(f"answers C-ECHO with a PDU of type {kind}, which is no DICOM")
+                raise EchoError(f"answers C-ECHO with a PDU of type {kind}, which is not DICOM")
             while len(body) >= 6:
                 length, _unused, control = struct.unpack(">IBB", body[:6])
                 whole += body[6 : 4 + length]
@@ -210,7 +188,7 @@ class Association:
                     return whole
 
     def release(self) -> None:
-        """Say goodbye; what comes back changes nothing any more."""
+        """Release the association; the answer does not matter any more."""
         try:
             self.send(RELEASE_RQ, bytes(4))
             self.receive()
@@ -218,46 +196,46 @@ class Association:
             pass
 
     def send(self, kind: int, body: bytes) -> None:
-        self.stream.settimeout(self.left())
+        self.stream.settimeout(self.compute_timeout())
         self.stream.sendall(struct.pack(">BBI", kind, 0, len(body)) + body)
 
     def receive(self) -> tuple[int, bytes]:
-        """The next PDU's type and body."""
-        head = self.exactly(6)
+        """Receive the next PDU: its type and body."""
+        head = self.receive_bytes(6)
         kind, _unused, length = struct.unpack(">BBI", head)
         if kind == 0x15:
             raise EchoError("answers in TLS. Set tls to true")
         if length > LARGEST_PDU or not ASSOCIATE_RQ <= kind <= ABORT:
-            raise EchoError(f"answers {head!r}, which is no DICOM")
-        body = self.exactly(length)
+            raise EchoError(f"answers {head!r}, which is not DICOM")
+        body = self.receive_bytes(length)
         if kind == ABORT:
             raise EchoError("aborted the association")
         return kind, body
 
-    def exactly(self, size: int) -> bytes:
+    def receive_bytes(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            self.stream.settimeout(self.left())
+            self.stream.settimeout(self.compute_timeout())
             piece = self.stream.recv(size - len(data))
             if not piece:
                 raise EchoError(
-                    "closed the connection without an answer. Does the port want TLS, or a client certificate?"
+                    "closed the connection without an answer. Does the port require TLS, or a client certificate?"
                 )
             data += piece
         return data
 
-    def left(self) -> float:
+    def compute_timeout(self) -> float:
         left = self.end - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return left
 
 
-def item(kind: int, body: bytes) -> bytes:
+def build_item(kind: int, body: bytes) -> bytes:
     return struct.pack(">BBH", kind, 0, len(body)) + body
 
 
-def parsed_items(data: bytes) -> list[tuple[int, bytes]]:
+def parse_items(data: bytes) -> list[tuple[int, bytes]]:
     found = []
     while len(data) >= 4:
         kind, _unused, length = struct.unpack(">BBH", data[:4])
@@ -266,12 +244,12 @@ def parsed_items(data: bytes) -> list[tuple[int, bytes]]:
     return found
 
 
-def command(number: int, value: bytes) -> bytes:
-    """An element of a command set: group 0000, implicit VR little endian."""
+def build_element(number: int, value: bytes) -> bytes:
+    """Build an element of a command set: group 0000, implicit VR little endian."""
     return struct.pack("<HHI", 0, number, len(value)) + value
 
 
-def parsed_command(data: bytes) -> dict[int, bytes]:
+def parse_command(data: bytes) -> dict[int, bytes]:
     found = {}
     while len(data) >= 8:
         _unused, number, length = struct.unpack("<HHI", data[:8])

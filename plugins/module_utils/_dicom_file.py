@@ -4,9 +4,9 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What identifies the instance in a DICOM file, read from its first kilobytes.
+"""Identify the instance in a DICOM file by its first kilobytes.
 
-Written by hand because the host on which an upload runs need not have pydicom. Formats: DICOM PS3.5 and PS3.10.
+Without pydicom, which the host on which an upload runs need not have. Formats: DICOM PS3.5 and PS3.10.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ CODECS = {
 
 
 class NotDicomError(Exception):
-    """Why it is no DICOM file of an instance, for a sentence that begins with its name."""
+    """It is not a DICOM file of an instance; the message is a sentence without its subject and full stop."""
 
 
 class DirectoryError(NotDicomError):
-    """It is a DICOMDIR: the table of contents of a medium, no instance."""
+    """It is a DICOMDIR, the table of contents of a medium."""
 
 
 @dataclass(frozen=True)
 class Identifiers:
-    """Who the instance is. patient_id is None where its characters cannot be told without the archive's settings."""
+    """The identifiers of an instance. patient_id is None where its characters depend on Orthanc's settings."""
 
     patient_id: str | None
     study: str
@@ -76,18 +76,18 @@ class Identifiers:
     @property
     def study_id(self) -> str | None:
         """Orthanc's identifier of the study."""
-        return None if self.patient_id is None else orthanc_id(self.patient_id, self.study)
+        return None if self.patient_id is None else compute_orthanc_id(self.patient_id, self.study)
 
     @property
     def instance_id(self) -> str | None:
         """Orthanc's identifier of the instance."""
         if self.patient_id is None:
             return None
-        return orthanc_id(self.patient_id, self.study, self.series, self.instance)
+        return compute_orthanc_id(self.patient_id, self.study, self.series, self.instance)
 
 
-def orthanc_id(*parts: str) -> str:
-    """How Orthanc names a resource: the SHA-1 of patient ID, study, series and instance UID, as far as it has them."""
+def compute_orthanc_id(*parts: str) -> str:
+    """Compute Orthanc's identifier: the SHA-1 of patient ID, study, series and instance UID, down to its level."""
     digest = hashlib.sha1("|".join(parts).encode(), usedforsecurity=False).hexdigest()
     return "-".join(digest[start : start + 8] for start in range(0, 40, 8))
 
@@ -97,7 +97,7 @@ class Readable(Protocol):
 
 
 class Inflated:
-    """What a deflated data set is, as a stream."""
+    """The inflated content of a deflated data set, as a stream."""
 
     def __init__(self, stream: Readable) -> None:
         self.stream = stream
@@ -118,7 +118,7 @@ class Inflated:
 
 
 class Elements:
-    """The elements of a data set in their order, as far as somebody reads on."""
+    """The elements of a data set in their order, read on demand."""
 
     def __init__(self, stream: Readable, explicit: bool, big: bool) -> None:
         self.stream = stream
@@ -128,27 +128,27 @@ class Elements:
         self.short = struct.Struct(">H" if big else "<H")
         self.long = struct.Struct(">I" if big else "<I")
 
-    def take(self, size: int) -> bytes:
+    def read_exactly(self, size: int) -> bytes:
         block = self.stream.read(size)
         if len(block) < size:
-            raise NotDicomError("ends before it says which instance it is")
+            raise NotDicomError("ends before its identifiers")
         return block
 
     def skip(self, size: int) -> None:
         while size:
-            size -= len(self.take(min(size, 65536)))
+            size -= len(self.read_exactly(min(size, 65536)))
 
-    def next(self) -> tuple[tuple[int, int], int]:
-        """The tag and the length of the value that comes next."""
-        head = self.take(8)
+    def read_tag(self) -> tuple[tuple[int, int], int]:
+        """Read the next tag and the length of its value."""
+        head = self.read_exactly(8)
         group, number, length = self.head.unpack(head)
         if not self.explicit or group == 0xFFFE:
             return (group, number), length
         self.kind = head[4:6]
         if self.kind in LONG:
-            return (group, number), self.long.unpack(self.take(4))[0]
+            return (group, number), self.long.unpack(self.read_exactly(4))[0]
         if self.kind not in SHORT:
-            raise NotDicomError("is no DICOM file, or a damaged one")
+            raise NotDicomError("is not a DICOM file, or a damaged one")
         return (group, number), self.short.unpack(head[6:])[0]
 
     def skip_sequence(self, depth: int = 0) -> None:
@@ -158,17 +158,17 @@ class Elements:
         outside = self.explicit
         self.explicit = outside and self.kind != b"UN"  # what is of unknown type is implicit inside (PS3.5 6.2.2)
         while True:
-            tag, length = self.next()
+            tag, length = self.read_tag()
             if tag == SEQUENCE_END:
                 self.explicit = outside
                 return
             if tag != ITEM:
-                raise NotDicomError("is no DICOM file, or a damaged one")
+                raise NotDicomError("is not a DICOM file, or a damaged one")
             if length != UNDEFINED:
                 self.skip(length)
                 continue
             while True:
-                tag, length = self.next()
+                tag, length = self.read_tag()
                 if tag == ITEM_END:
                     break
                 if length == UNDEFINED:
@@ -178,12 +178,12 @@ class Elements:
 
 
 def identify(stream: IO[bytes]) -> Identifiers:
-    """Who the instance in `stream` is. Raises NotDicomError."""
+    """Return the identifiers of the instance in `stream`. Raises NotDicomError."""
     start = stream.read(132)
     explicit, big = True, False
     source: Readable = stream
     if start[128:] == b"DICM":
-        syntax = _syntax(stream)
+        syntax = _read_syntax(stream)
         explicit, big = syntax != IMPLICIT, syntax == BIG_ENDIAN
         if syntax == DEFLATED:
             source = Inflated(stream)
@@ -192,14 +192,14 @@ def identify(stream: IO[bytes]) -> Identifiers:
         explicit = start[4:6].isalpha()
         source = _Chain(start, stream)
     else:
-        raise NotDicomError("is no DICOM file")
-    values = _values(Elements(source, explicit, big))
+        raise NotDicomError("is not a DICOM file")
+    values = _read_values(Elements(source, explicit, big))
     for tag, name in ((SOP_INSTANCE, "SOPInstanceUID"), (STUDY, "StudyInstanceUID"), (SERIES, "SeriesInstanceUID")):
         if not values.get(tag):
             raise NotDicomError(f"has no {name}")
     return Identifiers(
-        _text(values.get(PATIENT_ID, b""), values.get(CHARSET, b"")),
-        *(_text(values[tag], b"") or "" for tag in (STUDY, SERIES, SOP_INSTANCE)),
+        _decode(values.get(PATIENT_ID, b""), values.get(CHARSET, b"")),
+        *(_decode(values[tag], b"") or "" for tag in (STUDY, SERIES, SOP_INSTANCE)),
     )
 
 
@@ -214,29 +214,29 @@ class _Chain:
         return taken + self.rest.read(size - len(taken)) if len(taken) < size else taken
 
 
-def _syntax(stream: IO[bytes]) -> str:
-    """The transfer syntax, from the file meta information; the stream stands at the data set afterwards."""
+def _read_syntax(stream: IO[bytes]) -> str:
+    """Read the transfer syntax from the file meta information; the data set is next in the stream."""
     elements = Elements(stream, explicit=True, big=False)
-    tag, length = elements.next()
+    tag, length = elements.read_tag()
     if tag != (0x0002, 0x0000) or length != 4:
         raise NotDicomError("has no length of its file meta information")
-    left = elements.long.unpack(elements.take(4))[0]
+    left = elements.long.unpack(elements.read_exactly(4))[0]
     if not 0 < left <= 65536:
         raise NotDicomError("has a wrong length of its file meta information")
-    meta = Elements(_Chain(elements.take(left), _Nothing()), explicit=True, big=False)
+    meta = Elements(_Chain(elements.read_exactly(left), _Nothing()), explicit=True, big=False)
     syntax = ""
     while left > 0:
         try:
-            tag, length = meta.next()
-            value = meta.take(length)
+            tag, length = meta.read_tag()
+            value = meta.read_exactly(length)
         except NotDicomError:
             break
         if tag == (0x0002, 0x0010):
-            syntax = _text(value, b"") or ""
-        elif tag == (0x0002, 0x0002) and _text(value, b"") == DIRECTORY:
+            syntax = _decode(value, b"") or ""
+        elif tag == (0x0002, 0x0002) and _decode(value, b"") == DIRECTORY:
             raise DirectoryError("is a DICOMDIR")
     if not syntax:
-        raise NotDicomError("does not say its transfer syntax")
+        raise NotDicomError("has no transfer syntax")
     return syntax
 
 
@@ -245,11 +245,11 @@ class _Nothing:
         return b""
 
 
-def _values(elements: Elements) -> dict[tuple[int, int], bytes]:
+def _read_values(elements: Elements) -> dict[tuple[int, int], bytes]:
     values: dict[tuple[int, int], bytes] = {}
     while SERIES not in values:
         try:
-            tag, length = elements.next()
+            tag, length = elements.read_tag()
         except NotDicomError:
             if not values:
                 raise
@@ -259,15 +259,15 @@ def _values(elements: Elements) -> dict[tuple[int, int], bytes]:
         if length == UNDEFINED:
             elements.skip_sequence()
         elif tag in (CHARSET, SOP_INSTANCE, PATIENT_ID, STUDY, SERIES):
-            values[tag] = elements.take(min(length, 1024))
+            values[tag] = elements.read_exactly(min(length, 1024))
             elements.skip(length - min(length, 1024))
         else:
             elements.skip(length)
     return values
 
 
-def _text(value: bytes, charset: bytes) -> str | None:
-    """The value as Orthanc reads it: without padding; None where only the archive knows what its bytes mean.
+def _decode(value: bytes, charset: bytes) -> str | None:
+    """Decode a value as Orthanc does: without padding; None where its meaning depends on Orthanc's settings.
 
     A space before the value counts, as tried with 1.10.1 and 1.12.7.
     """

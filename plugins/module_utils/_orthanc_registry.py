@@ -4,10 +4,10 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What an archive knows by name: DICOM modalities, peers, DICOMweb servers.
+"""What is registered in Orthanc by name: modalities, peers, DICOMweb servers.
 
 Their REST resources behave alike. One GET lists them all. A PUT answers 200 whatever it did and replaces the whole
-object, so what a caller does not name is taken from what is there; where the archive does not tell it (passwords),
+object, so what a caller does not name is taken from what is there; where Orthanc does not tell it (passwords),
 the caller must. Unknown keys are taken silently, so a change is read back.
 """
 
@@ -27,11 +27,11 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
-Object = dict  # what the archive says of one, or takes by PUT
+Object = dict  # what Orthanc returns for one, or accepts by PUT
 Entry = dict  # what the caller says of one; without what was not given
 
 # A mark of the secrets that were written, kept in the object itself. Whoever else writes the object removes it.
@@ -65,94 +65,97 @@ class Registry(abc.ABC):
     plural: str
     path: str
     option: str
-    """The archive's own option that keeps changes over a restart."""
+    """Orthanc's own option that keeps changes over a restart."""
     name_pattern = r"[A-Za-z0-9_-]+"
     name_says = "letters, digits, '_' and '-'"
 
     def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
         self.orthanc = orthanc
 
-    def listing(self) -> dict[str, Object]:
-        return self.mapping(self.orthanc.get(self.path + "?expand"))
+    def list_objects(self) -> dict[str, Object]:
+        return self.check_mapping(self.orthanc.get(self.path + "?expand"))
 
-    def mapping(self, found: Any) -> dict[str, Object]:
+    def check_mapping(self, found: Any) -> dict[str, Object]:
         if not isinstance(found, dict):
             raise OrthancError(
-                f"{self.orthanc.url}{self.path} names its {self.plural} and does not describe them. "
-                "Is url an archive's, and is it Orthanc 1.10 or newer?"
+                f"{self.orthanc.url}{self.path} lists the names of its {self.plural} only. "
+                "Is url Orthanc's, and is it Orthanc 1.10 or newer?"
             )
         return found
 
     def remove(self, name: str) -> None:
-        self.orthanc.delete(f"{self.path}{route(name)}")
+        self.orthanc.delete(f"{self.path}{build_path(name)}")
 
     def write(self, name: str, body: Object) -> None:
-        self.orthanc.put(f"{self.path}{route(name)}", body)
+        self.orthanc.put(f"{self.path}{build_path(name)}", body)
 
     @abc.abstractmethod
-    def findings(self, entry: Entry) -> list[str]:
-        """What is wrong with an entry, before anything is asked of the archive."""
+    def find_errors(self, entry: Entry) -> list[str]:
+        """Return what is wrong with an entry, before any request."""
 
     @abc.abstractmethod
-    def missing(self, entry: Entry) -> list[str]:
-        """The options that a new object needs and the entry lacks."""
+    def find_missing(self, entry: Entry) -> list[str]:
+        """Return the options that a new object needs and the entry lacks."""
 
     @abc.abstractmethod
-    def wanted(self, entry: Entry, current: Object | None) -> Object:
-        """What a PUT must say, the object's present state merged in. Raises OrthancError where that cannot be known."""
+    def build_body(self, entry: Entry, current: Object | None) -> Object:
+        """Build the body of a PUT, merged with the current object. Raises OrthancError where that is not possible."""
 
-    def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
-        """The body of the PUT, once one is needed. Raises OrthancError where it would lose what is there."""
+    def complete_body(self, entry: Entry, current: Object | None, body: Object) -> Object:
+        """Complete the body of a PUT, once one is needed. Raises OrthancError where it would lose secrets."""
         return body
 
     @abc.abstractmethod
-    def public(self, found: Object) -> dict[str, Any]:
-        """An object as the module's options say it, without secrets; serves comparison, diff and result."""
+    def describe(self, found: Object) -> dict[str, Any]:
+        """Return an object as the module's options, without secrets, for comparison, diff and result."""
 
     @abc.abstractmethod
-    def secrets_differ(self, entry: Entry, current: Object) -> bool:
-        """Whether a PUT is needed for what the archive does not show."""
+    def has_other_secrets(self, entry: Entry, current: Object) -> bool:
+        """Return whether a PUT is needed for what Orthanc does not show."""
 
-    def shown(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
-        return [{"name": name, **self.public(objects[name])} for name in sorted(objects)]
+    def describe_all(self, objects: Mapping[str, Object]) -> list[dict[str, Any]]:
+        return [{"name": name, **self.describe(objects[name])} for name in sorted(objects)]
 
 
-def given(options: Mapping[str, Any], names: list[str]) -> Entry:
+def select_given(options: Mapping[str, Any], names: list[str]) -> Entry:
     return {name: options[name] for name in names if options.get(name) is not None}
 
 
-def check(registry: Registry, entries: list[Entry]) -> None:
+def check_entries(registry: Registry, entries: list[Entry]) -> None:
     """Refuse wrong entries, all at once."""
     found = []
     names = [entry["name"] for entry in entries]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        found.append(f"{name} is there twice; name each once")
+        found.append(f"{name} is listed twice; list it once")
     for entry in entries:
         name = entry["name"]
         if not re.fullmatch(registry.name_pattern, name):
-            found.append(f"the name '{name}' may have {registry.name_says} only")
-        found += [f"{name}: {finding}" for finding in registry.findings(entry)]
+            found.append(f"the name '{name}' may contain {registry.name_says} only")
+        found += [f"{name}: {finding}" for finding in registry.find_errors(entry)]
     if found:
         raise OrthancError(f"{registry.plural}: {'; '.join(found)}.")
 
 
-def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusive: bool, write: bool) -> dict[str, Any]:
-    """Bring the archive to what the entries say and return the module's result. write: False in check mode."""
-    check(registry, entries)
-    current = registry.listing()
+def reconcile(
+    registry: Registry, entries: list[Entry], absent: list[str], exclusive: bool, write: bool
+) -> dict[str, Any]:
+    """Change Orthanc to what the entries require and return the module's result. write: False in check mode."""
+    check_entries(registry, entries)
+    current = registry.list_objects()
     after = dict(current)
     bodies: dict[str, Object] = {}
     for entry in entries:
         name = entry["name"]
         was = current.get(name)
-        missing = registry.missing(entry) if was is None else []
+        missing = registry.find_missing(entry) if was is None else []
         if missing:
             raise OrthancError(
-                f"The archive knows no {registry.singular} {name}. To make it known, set {' and '.join(missing)}."
+                f"The {registry.singular} {name} is not registered in Orthanc. To register it, set "
+                f"{' and '.join(missing)}."
             )
-        body = registry.wanted(entry, was)
-        if was is None or registry.public(was) != registry.public(body) or registry.secrets_differ(entry, was):
-            bodies[name] = after[name] = registry.final(entry, was, body)
+        body = registry.build_body(entry, was)
+        if was is None or registry.describe(was) != registry.describe(body) or registry.has_other_secrets(entry, was):
+            bodies[name] = after[name] = registry.complete_body(entry, was, body)
     listed = {entry["name"] for entry in entries}
     gone = [name for name in absent if name in current]
     unlisted = sorted(set(current) - listed - set(gone))
@@ -160,8 +163,8 @@ def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusiv
         gone, unlisted = sorted(set(gone) | set(unlisted)), []
     for name in gone:
         del after[name]
-    before_diff = {name: registry.public(current[name]) for name in sorted({*bodies, *gone}) if name in current}
-    after_diff = {name: registry.public(after[name]) for name in sorted(bodies)}
+    before_diff = {name: registry.describe(current[name]) for name in sorted({*bodies, *gone}) if name in current}
+    after_diff = {name: registry.describe(after[name]) for name in sorted(bodies)}
     for name in bodies:
         if before_diff.get(name) == after_diff[name]:
             before_diff[name] = {**before_diff[name], "secrets": "as they were"}
@@ -171,35 +174,35 @@ def settle(registry: Registry, entries: list[Entry], absent: list[str], exclusiv
             registry.remove(name)
         for name, body in bodies.items():
             registry.write(name, body)
-        after = registry.listing()
-        verify(registry, bodies, gone, after)
+        after = registry.list_objects()
+        verify_result(registry, bodies, gone, after)
     return {
         "changed": bool(bodies or gone),
         "diff": {"before": before_diff, "after": after_diff},
-        registry.plural: registry.shown(after),
-        "unlisted": [{"name": name, **registry.public(current[name])} for name in unlisted],
+        registry.plural: registry.describe_all(after),
+        "unlisted": [{"name": name, **registry.describe(current[name])} for name in unlisted],
     }
 
 
-def verify(registry: Registry, bodies: dict[str, Object], gone: list[str], after: dict[str, Object]) -> None:
-    """Refuse to call done what the archive did not do; it says 200 to everything."""
+def verify_result(registry: Registry, bodies: dict[str, Object], gone: list[str], after: dict[str, Object]) -> None:
+    """Raise OrthancError for what Orthanc did not do; it answers 200 to everything."""
     for name in gone:
         if name in after:
-            raise OrthancError(f"The archive said that it removed the {registry.singular} {name}, and still has it.")
+            raise OrthancError(f"Orthanc reported that it removed the {registry.singular} {name}, but still has it.")
     for name, body in bodies.items():
         if name not in after:
-            raise OrthancError(f"The archive said that it took the {registry.singular} {name}, and does not have it.")
-        wanted, has = registry.public(body), registry.public(after[name])
+            raise OrthancError(f"Orthanc reported that it stored the {registry.singular} {name}, but does not have it.")
+        wanted, has = registry.describe(body), registry.describe(after[name])
         lost = [key for key in wanted if wanted[key] != has.get(key)]
         if lost:
             raise OrthancError(
-                f"The archive took the {registry.singular} {name} without {', '.join(lost)}. "
-                "Leave that out, or update the archive: older ones pass over what they do not know."
+                f"Orthanc stored the {registry.singular} {name} without {', '.join(lost)}. "
+                "Remove that, or update Orthanc: older releases ignore unknown properties."
             )
 
 
 def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
-    """The main() of a module: options describe one object, extra is what only this module has."""
+    """Run a module: options describe one object, extra is what only this module has."""
     plural = registry_class.plural
     module = AnsibleModule(
         argument_spec={
@@ -225,36 +228,34 @@ def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mappi
     try:
         if params[plural] is None:
             if params["exclusive"]:
-                raise OrthancError(f"exclusive says that a list is complete. Set {plural} with it, not name.")
-            one = given(params, names)
+                raise OrthancError(f"exclusive needs a list. Set {plural} with it, not name.")
+            one = select_given(params, names)
             entries, absent = ([one], []) if params["state"] == "present" else ([], [one["name"]])
         else:
             if params["state"] == "absent":
-                raise OrthancError(
-                    f"state: absent goes with name. With {plural}, exclusive removes what is not listed."
-                )
-            entries, absent = [given(entry, names) for entry in params[plural]], []
+                raise OrthancError(f"state: absent needs name. With {plural}, exclusive removes what is not listed.")
+            entries, absent = [select_given(entry, names) for entry in params[plural]], []
         for entry in entries:
             entry["update_password"] = params.get("update_password")
         registry = registry_class(Orthanc(params), params)
-        result = settle(registry, entries, absent, params["exclusive"], not module.check_mode)
+        result = reconcile(registry, entries, absent, params["exclusive"], not module.check_mode)
     except OrthancError as error:
         module.fail_json(msg=str(error))
     if result["changed"] and params["persistent"] is None:
         module.warn(
-            f"The archive forgets changed {plural.replace('_', ' ')} at its next restart unless its option "
-            f"{registry.option} is true, and does not report whether it is. Set persistent to what it is."
+            f"Orthanc forgets changed {plural.replace('_', ' ')} at its next restart unless its option "
+            f"{registry.option} is true, and does not report its value. Set persistent to this value."
         )
     module.exit_json(**result)
 
 
 class Modalities(Registry):
-    """DICOM nodes that the archive knows."""
+    """DICOM nodes that are registered in Orthanc."""
 
     singular, plural, path = "modality", "modalities", "/modalities"
     option = "DicomModalitiesInDatabase"
 
-    plain: ClassVar = {
+    fields: ClassVar = {
         "aet": "AET",
         "host": "Host",
         "port": "Port",
@@ -275,7 +276,7 @@ class Modalities(Registry):
         "storage_commitment": ("AllowNAction", "AllowEventReport"),
     }
 
-    def findings(self, entry: Entry) -> list[str]:
+    def find_errors(self, entry: Entry) -> list[str]:
         found = []
         for option in ("aet", "local_aet"):
             if (
@@ -292,36 +293,36 @@ class Modalities(Registry):
                 f"host is '{entry['host']}', which is neither an IP address nor a DNS name; set it to one of these"
             )
         if not 1 <= entry.get("port", 1) <= 65534:
-            found.append(f"port is {entry['port']}; set it to 1 to 65534, which is what the archive takes")
+            found.append(f"port is {entry['port']}; set it to 1 to 65534, which is what Orthanc accepts")
         if entry.get("dicom_timeout", 0) < 0:
             found.append(f"dicom_timeout is {entry['dicom_timeout']}; set it to 0 or more")
         return found
 
-    def missing(self, entry: Entry) -> list[str]:
+    def find_missing(self, entry: Entry) -> list[str]:
         return [option for option in ("aet", "host", "port") if option not in entry]
 
-    def wanted(self, entry: Entry, current: Object | None) -> Object:
+    def build_body(self, entry: Entry, current: Object | None) -> Object:
         body = dict(current or {})
-        body.update({key: entry[option] for option, key in self.plain.items() if option in entry})
+        body.update({key: entry[option] for option, key in self.fields.items() if option in entry})
         allow = entry.get("allow", ["echo", "store"] if current is None else None)
         if allow is not None:
             body.update({key: right in allow for right, keys in self.allowed.items() for key in keys})
         return body
 
-    def public(self, found: Object) -> dict[str, Any]:
-        shown: dict[str, Any] = {option: found[key] for option, key in self.plain.items() if key in found}
+    def describe(self, found: Object) -> dict[str, Any]:
+        shown: dict[str, Any] = {option: found[key] for option, key in self.fields.items() if key in found}
         shown["allow"] = [right for right, keys in self.allowed.items() if all(found.get(key) for key in keys)]
         return shown
 
-    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+    def has_other_secrets(self, entry: Entry, current: Object) -> bool:
         return False
 
 
 class WebServices(Registry):
-    """Peers and DICOMweb servers: an address with a login, of which the archive never shows the secrets."""
+    """Peers and DICOMweb servers: an address with a login, of which Orthanc never shows the secrets."""
 
     prefix: str
-    """Of the options that would else be called as those of the archive itself: peer_url, server_timeout."""
+    """Of the options whose names Orthanc's own options have: peer_url, server_timeout."""
     switches: ClassVar[dict[str, str]] = {}
     """Options that are properties of the object, and Boolean."""
 
@@ -341,7 +342,7 @@ class WebServices(Registry):
 
     def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
         super().__init__(orthanc, params)
-        self.plain = {
+        self.fields = {
             f"{self.prefix}_url": "Url",
             "username": "Username",
             "certificate_file": "CertificateFile",
@@ -349,7 +350,7 @@ class WebServices(Registry):
             f"{self.prefix}_timeout": "Timeout",
         }
 
-    def findings(self, entry: Entry) -> list[str]:
+    def find_errors(self, entry: Entry) -> list[str]:
         found = []
         url = entry.get(f"{self.prefix}_url")
         if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
@@ -361,26 +362,26 @@ class WebServices(Registry):
             found.append("certificate_key_file and certificate_key_password need certificate_file")
         own = sorted({*self.reserved, *self.switches.values()} & set(entry.get("properties", {})))
         if own:
-            found.append(f"properties holds {', '.join(own)}, which has an option of its own")
+            found.append(f"properties contains {', '.join(own)}, which has its own option")
         wrong = [key for key, value in entry.get("properties", {}).items() if isinstance(value, (dict, list))]
         if wrong:
-            found.append(f"properties may hold text, numbers and Booleans only, not {', '.join(sorted(wrong))}")
+            found.append(f"properties may contain text, numbers and Booleans only, not {', '.join(sorted(wrong))}")
         if entry.get(f"{self.prefix}_timeout", 0) < 0:
             found.append(f"{self.prefix}_timeout is below 0")
         return found
 
-    def missing(self, entry: Entry) -> list[str]:
+    def find_missing(self, entry: Entry) -> list[str]:
         return [option for option in (f"{self.prefix}_url",) if option not in entry]
 
-    def wanted(self, entry: Entry, current: Object | None) -> Object:
+    def build_body(self, entry: Entry, current: Object | None) -> Object:
         hidden = ("Password", "CertificateKeyFile", "CertificateKeyPassword", "HttpHeaders", FINGERPRINT)
         body: Object = {key: value for key, value in (current or {}).items() if key not in hidden}
         if "properties" in entry:
             known = {*self.reserved, *self.switches.values()}
             body = {key: value for key, value in body.items() if key in known}
-            body.update({key: as_text(value) for key, value in entry["properties"].items()})
-        body.update({key: entry[option] for option, key in self.plain.items() if option in entry})
-        body.update({key: as_text(entry[option]) for option, key in self.switches.items() if option in entry})
+            body.update({key: format_value(value) for key, value in entry["properties"].items()})
+        body.update({key: entry[option] for option, key in self.fields.items() if option in entry})
+        body.update({key: format_value(entry[option]) for option, key in self.switches.items() if option in entry})
         body["Url"] = body["Url"].rstrip("/") + "/"
         for key in ("Username", "CertificateFile"):
             if not body.get(key):
@@ -395,9 +396,9 @@ class WebServices(Registry):
         body["HttpHeaders"] = entry.get("http_headers", dict.fromkeys((current or {}).get("HttpHeaders") or []))
         return body
 
-    def final(self, entry: Entry, current: Object | None, body: Object) -> Object:
+    def complete_body(self, entry: Entry, current: Object | None, body: Object) -> Object:
         was = current or {}
-        untold = [
+        unreadable = [
             option
             for option, key, present in (
                 ("password", "Username", "Username"),
@@ -406,42 +407,42 @@ class WebServices(Registry):
             )
             if was.get(key) and body.get(present) and option not in entry
         ]
-        if untold:
+        if unreadable:
             raise OrthancError(
-                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(untold)}: it has what "
-                "these say, the archive does not show it, and would forget it. Set "
-                f"{' and '.join(untold)}, to an empty value where there is none."
+                f"The {self.singular} {entry['name']} cannot be changed without {' and '.join(unreadable)}: Orthanc "
+                "does not show their values and would remove them. Set "
+                f"{' and '.join(unreadable)}, to an empty value where there is none."
             )
         if entry["update_password"] == "on_change" and any(option in entry for option in SECRETS):
-            return {**body, FINGERPRINT: fingerprint(entry)}
+            return {**body, FINGERPRINT: compute_fingerprint(entry)}
         return body
 
-    def public(self, found: Object) -> dict[str, Any]:
-        shown: dict[str, Any] = {option: found[key] for option, key in self.plain.items() if key in found}
+    def describe(self, found: Object) -> dict[str, Any]:
+        shown: dict[str, Any] = {option: found[key] for option, key in self.fields.items() if key in found}
         shown["http_headers"] = sorted(found.get("HttpHeaders") or [])
         for option, key in self.switches.items():
             if key in found:
-                shown[option] = as_text(found[key]) == "1"
+                shown[option] = format_value(found[key]) == "1"
         known = {*self.reserved, *self.switches.values()}
-        shown["properties"] = {key: as_text(found[key]) for key in sorted(found) if key not in known}
+        shown["properties"] = {key: format_value(found[key]) for key in sorted(found) if key not in known}
         return shown
 
-    def secrets_differ(self, entry: Entry, current: Object) -> bool:
+    def has_other_secrets(self, entry: Entry, current: Object) -> bool:
         if not any(option in entry for option in SECRETS):
             return False
         how = entry["update_password"]
-        return how == "always" or (how == "on_change" and not matches(current.get(FINGERPRINT), entry))
+        return how == "always" or (how == "on_change" and not is_match(current.get(FINGERPRINT), entry))
 
 
 class Peers(WebServices):
-    """Other archives, reached by Orthanc's own REST API."""
+    """Other Orthanc servers, reached by the REST API."""
 
     singular, plural, path, prefix = "peer", "peers", "/peers", "peer"
     option = "OrthancPeersInDatabase"
 
 
 class DicomWebServers(WebServices):
-    """Servers that the archive's DICOMweb plugin sends to and asks."""
+    """Servers to which Orthanc's DICOMweb plugin sends and which it queries."""
 
     singular, plural, prefix = "DICOMweb server", "servers", "server"
     option = "DicomWeb.ServersInDatabase"
@@ -457,14 +458,14 @@ class DicomWebServers(WebServices):
         super().__init__(orthanc, params)
         self.path = "/" + params["dicomweb_root"].strip("/") + "/servers"
 
-    def listing(self) -> dict[str, Object]:
+    def list_objects(self) -> dict[str, Object]:
         found = self.orthanc.find(self.path + "?expand")
         if found is None:
             raise OrthancError(
-                f"{self.orthanc.url}{self.path} is not there. Load the archive's DICOMweb plugin, or set dicomweb_root "
+                f"{self.orthanc.url}{self.path} is not there. Load Orthanc's DICOMweb plugin, or set dicomweb_root "
                 "to its option DicomWeb.Root."
             )
-        return self.mapping(found)
+        return self.check_mapping(found)
 
     def remove(self, name: str) -> None:
         try:
@@ -474,26 +475,26 @@ class DicomWebServers(WebServices):
                 raise
 
 
-def as_text(value: Any) -> str:
-    """A property as the archive keeps it: it makes text of every value, 1 of true."""
+def format_value(value: Any) -> str:
+    """Format a property as Orthanc stores it: every value as text, true as 1."""
     if isinstance(value, bool):
         return "1" if value else "0"
     return str(value)
 
 
-def canonical(entry: Entry) -> bytes:
+def serialize(entry: Entry) -> bytes:
     return json.dumps({option: entry[option] for option in SECRETS if option in entry}, sort_keys=True).encode()
 
 
-def fingerprint(entry: Entry, salt: bytes | None = None) -> str:
-    """A mark by which the same secrets are known again. Slow on purpose (40 ms): whoever reads it must not guess."""
+def compute_fingerprint(entry: Entry, salt: bytes | None = None) -> str:
+    """Compute a fingerprint of secrets. Slow on purpose (40 ms), so that it is no help in guessing them."""
     salt = salt or os.urandom(12)
-    return f"{salt.hex()}.{hashlib.scrypt(canonical(entry), salt=salt, n=2**14, r=8, p=1, dklen=24).hex()}"
+    return f"{salt.hex()}.{hashlib.scrypt(serialize(entry), salt=salt, n=2**14, r=8, p=1, dklen=24).hex()}"
 
 
-def matches(mark: Any, entry: Entry) -> bool:
+def is_match(mark: Any, entry: Entry) -> bool:
     try:
         salt = bytes.fromhex(str(mark).split(".", maxsplit=1)[0])
     except ValueError:
         return False
-    return bool(salt) and hmac.compare_digest(str(mark), fingerprint(entry, salt))
+    return bool(salt) and hmac.compare_digest(str(mark), compute_fingerprint(entry, salt))

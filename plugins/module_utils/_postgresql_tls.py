@@ -4,9 +4,9 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What a PostgreSQL server says before anybody logs in: PostgreSQL's frontend/backend protocol 3.0, chapter 54.2.
+"""How a PostgreSQL server encrypts and authenticates, by the beginning of its protocol 3.0 (chapter 54.2).
 
-Without a driver, and without a password: a connection is closed as soon as the server asks for one.
+Without a driver and a password: a connection is closed as soon as the server asks for one.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import PARTIAL_CHAIN, describe_error, tls_context
+
 SSL_REQUEST = struct.pack(">II", 8, 80877103)
 PROTOCOL_3 = 196608
 LONGEST_MESSAGE = 1 << 16
-# Of OpenSSL, by number because Python 3.9 has no names for them: a certificate may vouch for itself, whatever the date.
-PARTIAL_CHAIN, NO_CHECK_TIME = 0x80000, 0x200000
+NO_CHECK_TIME = 0x200000  # of OpenSSL; Python has no name for it
 METHODS = {0: "none", 2: "kerberos", 3: "password", 5: "md5", 7: "gss", 9: "sspi", 10: "scram-sha-256"}
 NOT_AUTHORIZED = ("28000", "28P01")
 
 
 class PostgresError(Exception):
-    """Why the server could not be asked, as a sentence without its subject: "cannot be reached …"."""
+    """Why the server could not be queried; a sentence without its subject and full stop: "cannot be reached …"."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where it is, and as whom it is asked; which rule of pg_hba.conf answers depends on user and database."""
+    """Address, and the user and database that decide which line of pg_hba.conf applies."""
 
     host: str
     port: int
@@ -46,85 +47,75 @@ class Server:
         try:
             stream = socket.create_connection((self.host, self.port), self.timeout)
         except (OSError, UnicodeError) as error:
-            raise PostgresError(f"cannot be reached ({why(error)})") from None
+            raise PostgresError(f"cannot be reached ({describe_error(error)})") from None
         stream.settimeout(self.timeout)
         return stream
 
 
-def why(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
-
-
-def exactly(stream: socket.socket, size: int) -> bytes:
+def receive_bytes(stream: socket.socket, size: int) -> bytes:
     data = b""
     while len(data) < size:
         try:
             piece = stream.recv(size - len(data))
         except OSError as error:
-            raise PostgresError(f"broke off ({why(error)})") from None
+            raise PostgresError(f"did not answer ({describe_error(error)})") from None
         if not piece:
             raise PostgresError("closed the connection without an answer")
         data += piece
     return data
 
 
-def offers_tls(stream: socket.socket) -> bool:
-    """Ask whether it speaks TLS; when it does, the next byte on the connection is of the handshake."""
+def request_tls(stream: socket.socket) -> bool:
+    """Request TLS and return whether it is accepted; when it is, the handshake is next on the connection."""
     stream.sendall(SSL_REQUEST)
-    answer = exactly(stream, 1)
+    answer = receive_bytes(stream, 1)
     if answer not in (b"S", b"N"):
-        raise PostgresError(f"answers {answer!r} to the question for TLS, which is no PostgreSQL")
+        raise PostgresError(f"answers {answer!r} to the request for TLS, which is not PostgreSQL")
     return answer == b"S"
 
 
-def client_context(ca_path: str | None = None) -> ssl.SSLContext:
-    """Verifies as libpq does with sslmode=verify-full; less strict than Python 3.13's default, which libpq is too."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if ca_path:
-        context.load_verify_locations(ca_path)
-    else:
-        context.load_default_certs()
+def create_context(ca_path: str | None = None) -> ssl.SSLContext:
+    """Create a context that verifies as libpq does with sslmode=verify-full. Raises TlsError."""
+    context = tls_context(ca_path)
+    context.verify_flags &= ~PARTIAL_CHAIN
     return context
 
 
-def unverified_context(leaf: bytes | None = None) -> ssl.SSLContext:
-    """Trusts whatever comes; with `leaf`, exactly that certificate, so that Python shows what stands in it."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    if leaf is not None:
-        context.load_verify_locations(cadata=leaf)
-        context.verify_flags |= PARTIAL_CHAIN | NO_CHECK_TIME
-        context.verify_mode = ssl.CERT_REQUIRED
+def create_leaf_context(leaf: bytes) -> ssl.SSLContext:
+    """Create a context that trusts exactly this certificate, so that Python shows its content."""
+    context = tls_context(validate_certs=False)
+    context.load_verify_locations(cadata=leaf)
+    context.verify_flags |= NO_CHECK_TIME
+    context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-def handshake(server: Server, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
+def connect_with_tls(server: Server, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
     stream = server.connect()
     try:
-        if not offers_tls(stream):
-            raise PostgresError("speaks no TLS any more")
+        if not request_tls(stream):
+            raise PostgresError("no longer supports TLS")
         return context.wrap_socket(stream, server_hostname=name)
     except BaseException:
         stream.close()
         raise
 
 
-def first_answer(stream: socket.socket, server: Server) -> dict[str, Any]:
-    """Begin a session and return how the server takes it: {accepted: true|false|null, method, message}.
+def begin_session(stream: socket.socket, server: Server) -> dict[str, Any]:
+    """Begin a session and return the server's answer: {accepted: true|false|null, method, message}.
 
-    null: it refused for a reason that says nothing about this (it is starting up, has too many connections).
+    null: it refused for another reason, such as that it is starting up or has too many connections.
     """
     words = ("user", server.user, "database", server.database, "application_name", "lightbox.pacs")
     body = struct.pack(">I", PROTOCOL_3) + b"".join(word.encode() + b"\0" for word in words) + b"\0"
     try:
         stream.sendall(struct.pack(">I", len(body) + 4) + body)
     except OSError as error:
-        raise PostgresError(f"broke off ({why(error)})") from None
-    kind, length = struct.unpack(">cI", exactly(stream, 5))
+        raise PostgresError(f"did not answer ({describe_error(error)})") from None
+    kind, length = struct.unpack(">cI", receive_bytes(stream, 5))
     if kind not in (b"R", b"E") or not 8 <= length <= LONGEST_MESSAGE:
-        raise PostgresError(f"answers {kind!r} to the beginning of a session, which is no PostgreSQL")
-    answer = exactly(stream, length - 4)
+        raise PostgresError(f"answers {kind!r} to the beginning of a session, which is not PostgreSQL")
+    answer = receive_bytes(stream, length - 4)
     if kind == b"R":
         number = struct.unpack(">I", answer[:4])[0]
         return {"accepted": True, "method": METHODS.get(number, str(number)), "message": ""}
@@ -133,27 +124,27 @@ def first_answer(stream: socket.socket, server: Server) -> dict[str, Any]:
     return {"accepted": False if refused else None, "method": None, "message": fields.get(b"M", "")}
 
 
-def verification(server: Server, context: ssl.SSLContext, name: str) -> tuple[bool, str]:
-    """Whether the certificate is one of the CA and made out to the name, and what is wrong with it."""
+def verify_certificate(server: Server, context: ssl.SSLContext, name: str) -> tuple[bool, str]:
+    """Return whether the certificate is valid for the name, and what is wrong with it."""
     try:
-        handshake(server, context, name).close()
+        connect_with_tls(server, context, name).close()
     except ssl.SSLCertVerificationError as error:
         return False, error.verify_message
     except ssl.SSLError as error:
-        raise PostgresError(f"fails in the TLS handshake ({error.reason or error})") from None
+        raise PostgresError(f"did not complete the TLS handshake ({error.reason or error})") from None
     except OSError as error:
-        raise PostgresError(f"broke off in the TLS handshake ({why(error)})") from None
+        raise PostgresError(f"did not complete the TLS handshake ({describe_error(error)})") from None
     return True, ""
 
 
-def certificate(server: Server, leaf: bytes, name: str) -> dict[str, Any]:
-    """What stands in the certificate, whoever signed it."""
-    with handshake(server, unverified_context(leaf), name) as stream:
+def read_certificate(server: Server, leaf: bytes, name: str) -> dict[str, Any]:
+    """Return the content of the certificate, whoever signed it."""
+    with connect_with_tls(server, create_leaf_context(leaf), name) as stream:
         shown: dict[str, Any] = dict(stream.getpeercert() or {})
     begin, end = (ssl.cert_time_to_seconds(shown[key]) for key in ("notBefore", "notAfter"))
     return {
-        "subject": distinguished_name(shown.get("subject", ())),
-        "issuer": distinguished_name(shown.get("issuer", ())),
+        "subject": format_name(shown.get("subject", ())),
+        "issuer": format_name(shown.get("issuer", ())),
         "names": [value for _kind, value in shown.get("subjectAltName", ())],
         "not_before": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin)),
         "not_after": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(end)),
@@ -162,39 +153,39 @@ def certificate(server: Server, leaf: bytes, name: str) -> dict[str, Any]:
     }
 
 
-def distinguished_name(parts: Any) -> str:
+def format_name(parts: Any) -> str:
     return ", ".join(f"{key}={value}" for part in parts for key, value in part)
 
 
-def ask(server: Server, context: ssl.SSLContext, name: str, unencrypted: bool) -> dict[str, Any]:
-    """All of it. context: that of `client_context`. Raises PostgresError."""
+def query_server(server: Server, context: ssl.SSLContext, name: str, unencrypted: bool) -> dict[str, Any]:
+    """Return the result of the module. context: that of `create_context`. Raises PostgresError."""
     with server.connect() as stream:
-        supported = offers_tls(stream)
+        supported = request_tls(stream)
         found: dict[str, Any] = {
             "tls": supported,
             "version": None,
             "cipher": None,
             "verified": False,
-            "verification_error": "" if supported else "The server speaks no TLS.",
+            "verification_error": "" if supported else "The server does not support TLS.",
             "certificate": None,
             "encrypted": None,
             "unencrypted": None,
         }
         if supported:
             try:
-                tls = unverified_context().wrap_socket(stream, server_hostname=name)
+                tls = tls_context(validate_certs=False).wrap_socket(stream, server_hostname=name)
             except OSError as error:
-                raise PostgresError(f"fails in the TLS handshake ({why(error)})") from None
+                raise PostgresError(f"did not complete the TLS handshake ({describe_error(error)})") from None
             with tls:
                 leaf = tls.getpeercert(binary_form=True) or b""
                 found.update(version=tls.version(), cipher=(tls.cipher() or (None,))[0])
-                found["encrypted"] = first_answer(tls, server)
+                found["encrypted"] = begin_session(tls, server)
             try:
-                found["certificate"] = certificate(server, leaf, name)
+                found["certificate"] = read_certificate(server, leaf, name)
             except OSError as error:
-                raise PostgresError(f"shows a certificate that cannot be read ({why(error)})") from None
-            found["verified"], found["verification_error"] = verification(server, context, name)
+                raise PostgresError(f"has a certificate that cannot be read ({describe_error(error)})") from None
+            found["verified"], found["verification_error"] = verify_certificate(server, context, name)
     if unencrypted:
         with server.connect() as stream:
-            found["unencrypted"] = first_answer(stream, server)
+            found["unencrypted"] = begin_session(stream, server)
     return found

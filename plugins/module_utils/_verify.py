@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What every check needs: the settings, the record of results, the table."""
+"""What every check needs: the settings, the results, the table."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import base64
 import time
 import typing as t
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, HttpError
 
 # (arguments) -> exit code and the text of both outputs. Raises ``OSError`` when the program is not installed.
 Run = t.Callable[[list[str]], tuple[int, str]]
@@ -62,21 +63,18 @@ class Settings:
     temporary: str
     run: Run
 
-    def proxy(self, timeout: float | None = None, login: bool = True) -> Client:
-        """A client of the public URL. Raises ``OSError`` or ``ValueError`` for settings that cannot work."""
-        return Client(
-            self.url,
-            timeout or self.timeout,
-            address=self.connect_address,
-            login=(self.username, self.password) if login else None,
-            ca_path=self.ca_path,
-        )
+    def connect_to_proxy(self) -> Connection:
+        """Return a client of the public URL. Raises HttpError for settings that cannot work."""
+        if urlsplit(self.url).path.strip("/"):
+            raise HttpError(f"'{self.url}' is not of the form https://name[:port]")
+        return self._connect(self.url, (self.username, self.password), self.connect_address)
 
-    def archive(self) -> Client:
-        """A client of the archive's own REST API."""
-        return Client(
-            self.archive_url, self.timeout, login=(self.archive_username, self.archive_password), ca_path=self.ca_path
-        )
+    def connect_to_orthanc(self) -> Connection:
+        """Return a client of Orthanc's own REST API. Raises HttpError for settings that cannot work."""
+        return self._connect(self.archive_url, (self.archive_username, self.archive_password))
+
+    def _connect(self, url: str, login: tuple[str, str], address: str = "") -> Connection:
+        return Connection(url, self.timeout, login=login, address=address, use_proxy=False, ca_path=self.ca_path)
 
     @property
     def wado_path(self) -> str:
@@ -85,16 +83,16 @@ class Settings:
 
 @dataclass
 class Checks:
-    """The record. A check is a function that returns what it found, or raises."""
+    """The results. A check is a function that returns what it found, or raises."""
 
     secrets: list[str]
     results: list[dict[str, t.Any]] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
 
     def run(self, group: str, name: str, remedy: str, check: t.Callable[[], str], needs: str = "") -> bool:
-        """Makes one check and records it; true when it passed.
+        """Run a check, record its result and return whether it passed.
 
-        ``needs`` names a check without which this one cannot say anything: it is not tried when that one failed.
+        needs: the name of a check; where that one failed, this one is skipped.
         """
         started = time.monotonic()
         state, advice = "ok", ""
@@ -106,6 +104,8 @@ class Checks:
             state, detail = "skipped", str(reason)
         except Shortfall as shortfall:
             state, detail, advice = "failed", str(shortfall), shortfall.remedy or remedy
+        except HttpError as error:
+            state, detail, advice = "failed", str(error).rstrip("."), remedy
         except Exception as error:  # whatever a broken server does is a failed line of the table
             state, detail, advice = "failed", f"{type(error).__name__}, {error}", remedy
         if state != "ok" and (state == "failed" or needs in self.failed):
@@ -124,7 +124,7 @@ class Checks:
         return state == "ok"
 
     def fail(self, group: str, name: str, detail: str, remedy: str) -> None:
-        """Records a check that could not even begin."""
+        """Record a check that could not begin."""
 
         def check() -> str:
             raise Shortfall(detail)
@@ -132,7 +132,7 @@ class Checks:
         self.run(group, name, remedy, check)
 
     def scrub(self, text: str) -> str:
-        """One line without a secret in it."""
+        """Make one line without secrets."""
         for secret in self.secrets:
             if secret:
                 text = text.replace(secret, "********")
@@ -143,7 +143,7 @@ class Checks:
         return all(result["state"] != "failed" for result in self.results)
 
     def remedies(self) -> list[str]:
-        """For every failed check where, what and what to do."""
+        """Return for every failed check where, what is wrong and what to do."""
         return [
             f"{result['group']}, {result['name']} - {result['detail']}. {result['remedy']}".strip()
             for result in self.results
@@ -151,7 +151,7 @@ class Checks:
         ]
 
     def table(self) -> list[str]:
-        """Aligned lines, ASCII."""
+        """Return the results as aligned lines of ASCII."""
         words = {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}
         group_width = max((len(result["group"]) for result in self.results), default=0)
         name_width = max((len(result["name"]) for result in self.results), default=0)
@@ -163,7 +163,7 @@ class Checks:
 
 
 def secrets_of(*logins: tuple[str, str]) -> list[str]:
-    """The passwords, and what of them travels in an Authorization header."""
+    """Return the passwords, and their form in an Authorization header."""
     found = []
     for user, password in logins:
         if password:
@@ -172,6 +172,6 @@ def secrets_of(*logins: tuple[str, str]) -> list[str]:
 
 
 def expect(condition: bool, found: str, remedy: str = "") -> None:
-    """Raises ``Shortfall`` with what was found when the condition does not hold."""
+    """Raise Shortfall with what was found unless the condition holds."""
     if not condition:
         raise Shortfall(found, remedy)

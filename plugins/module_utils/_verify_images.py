@@ -4,10 +4,10 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Checks of the archive: its REST API, the way of an image through DICOMweb and through DICOM.
+"""Check Orthanc: its REST API, and an image sent and retrieved by DICOMweb and by DICOM.
 
-What is sent is synthetic, carries the patient ID of ``Traces`` and is deleted again, also when a check in between
-fails. Deleting goes by the archive's REST API and only ever touches studies with all three marks of a synthetic one.
+What is sent is synthetic, has a patient ID of `SyntheticStudies` and is deleted, also when a check in between fails.
+Only studies with all three marks of a synthetic one are ever deleted, by Orthanc's REST API.
 """
 
 from __future__ import annotations
@@ -30,14 +30,10 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
     stow_body,
     synthetic_image,
 )
-from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import (
-    Answered,
-    EchoError,
-    echo,
-    tls_context,
-)
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError, EchoResult, send_echo
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, HttpError, basic_auth
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import tls_context
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, Shortfall, expect
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client, basic
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import DEFAULT_LOGINS, HTTPS, LOGIN
 
 ANSWERS = "answers"
@@ -48,40 +44,40 @@ REFUSED = re.compile(r"Association Rejected|No Acceptable Presentation Contexts"
 
 
 class Archive:
-    """The checks that ask the archive itself, on the loopback address that only the reverse proxy uses."""
+    """The checks of Orthanc itself, at the loopback address that only the reverse proxy uses."""
 
-    def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
+    def __init__(self, settings: Settings, checks: Checks, client: Connection) -> None:
         self.settings = settings
         self.checks = checks
         self.client = client
         self.version = ""
 
-    def all(self) -> None:
-        start = "See 'docker logs' of the archive; run the playbook again."
+    def run_all(self) -> None:
+        start = "See 'docker logs' of Orthanc; run the playbook again."
         for name, remedy, check in (
-            (ANSWERS, start, self.answers),
+            (ANSWERS, start, self.check_system),
             (
                 "index answers",
                 "The archive runs, its database does not: see its log and the disk's free space.",
-                self.is_ready,
+                self.check_index,
             ),
             (
                 "DICOMweb plugin",
-                "Name the DICOMweb plugin in the archive's configuration (Plugins).",
-                self.has_dicomweb,
+                "List the DICOMweb plugin in Orthanc's configuration (Plugins).",
+                self.check_dicomweb_plugin,
             ),
-            ("without login", "Set AuthenticationEnabled to true.", self.asks_for_login),
+            ("without login", "Set AuthenticationEnabled to true.", self.check_login_required),
             (
                 "default logins",
-                "Configure RegisteredUsers; without it the archive makes orthanc:orthanc.",
-                self.no_default_login,
+                "Configure RegisteredUsers; without it Orthanc creates orthanc:orthanc.",
+                self.check_default_logins,
             ),
-            ("no scripts", "Set ExecuteLuaEnabled to false.", self.runs_no_scripts),
-            ("no file export", "Set RestApiWriteToFileSystemEnabled to false.", self.exports_no_files),
+            ("no scripts", "Set ExecuteLuaEnabled to false.", self.check_scripts),
+            ("no file export", "Set RestApiWriteToFileSystemEnabled to false.", self.check_file_export),
         ):
             self.checks.run("archive", name, remedy, check, "" if name == ANSWERS else ANSWERS)
 
-    def answers(self) -> str:
+    def check_system(self) -> str:
         answer = self.client.get("/system")
         expect(
             answer.status != 401,
@@ -98,17 +94,17 @@ class Archive:
         )
         return f"Orthanc {self.version}, AE title {system['DicomAet']}"
 
-    def is_ready(self) -> str:
+    def check_index(self) -> str:
         answer = self.client.get("/changes?last")
         expect(answer.status == 200, f"GET /changes?last answers {answer.status}")
         return f"change {answer.json()['Last']}"
 
-    def has_dicomweb(self) -> str:
+    def check_dicomweb_plugin(self) -> str:
         answer = self.client.get("/plugins/dicom-web")
         expect(answer.status == 200, "the archive has no DICOMweb plugin")
         return f"version {answer.json()['Version']}"
 
-    def asks_for_login(self) -> str:
+    def check_login_required(self) -> str:
         paths = [
             "/",
             "/system",
@@ -122,61 +118,61 @@ class Archive:
         expect(not open_ones, "; ".join(open_ones))
         return f"{len(paths)} requests refused"
 
-    def no_default_login(self) -> str:
+    def check_default_logins(self) -> str:
         taken = [
             user
             for user, password in DEFAULT_LOGINS
-            if self.client.get("/system", basic(user, password), login=False).status not in (401, 403)
+            if self.client.get("/system", basic_auth(user, password), login=False).status not in (401, 403)
         ]
-        expect(not taken, "it takes the well-known password of " + ", ".join(taken))
+        expect(not taken, "it accepts the well-known password of " + ", ".join(taken))
         return f"{len(DEFAULT_LOGINS)} refused"
 
-    def runs_no_scripts(self) -> str:
-        answer = self.client.request("POST", "/tools/execute-script", body=b"")
+    def check_scripts(self) -> str:
+        answer = self.client.request("POST", "/tools/execute-script")
         expect(answer.status == 403, f"POST /tools/execute-script answers {answer.status}")
         return "403"
 
-    def exports_no_files(self) -> str:
+    def check_file_export(self) -> str:
         # Of an instance that does not exist: nothing is written even where this is allowed.
         answer = self.client.request("POST", f"/instances/{NO_INSTANCE}/export", body=b"/dev/null")
         expect(answer.status == 403, f"POST /instances/.../export answers {answer.status}")
         return "403"
 
 
-def this_host() -> str:
+def hash_hostname() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def synthetic() -> SyntheticImage:
-    """A new study that a later run knows as one to delete."""
-    return synthetic_image(f"{PREFIX}{this_host()}-{int(time.time())}-{secrets.token_hex(4)}")
+    """Create a study that a later run recognizes as one to delete."""
+    return synthetic_image(f"{PREFIX}{hash_hostname()}-{int(time.time())}-{secrets.token_hex(4)}")
 
 
-class Traces:
-    """Every synthetic study of this run and how it goes away again.
+class SyntheticStudies:
+    """The synthetic studies of this run, and how they are deleted.
 
-    A patient ID is ``LIGHTBOX-VERIFY-<host>-<unix time>-<random>``: what an interrupted run left is found by it.
+    A patient ID is `LIGHTBOX-VERIFY-<host>-<unix time>-<random>`: what an interrupted run left is found by it.
     Studies of another host are left alone for an hour, because it may be in the midst of a run with the same database.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Connection) -> None:
         self.client = client
-        self.host = this_host()
+        self.host = hash_hostname()
         self.images: list[SyntheticImage] = []
 
-    def image(self) -> SyntheticImage:
+    def create(self) -> SyntheticImage:
         made = synthetic()
         self.images.append(made)
         return made
 
     def lookup(self, uid: str, level: str) -> str:
-        """The archive's identifier of a study or an instance; empty when it has none."""
+        """Return Orthanc's identifier of a study or an instance; empty when it has none."""
         answer = self.client.request("POST", "/tools/lookup", body=uid.encode("ascii"))
         expect(answer.status == 200, f"POST /tools/lookup answers {answer.status}")
         return next((str(found["ID"]) for found in answer.json() if found["Type"] == level), "")
 
     def delete(self, identifier: str) -> bool:
-        """Deletes one study if it is synthetic; false when it is not, or not ours to delete."""
+        """Delete a study if it is synthetic; return whether it was."""
         answer = self.client.get(f"/studies/{quote(identifier, safe='')}")
         if answer.status == 404:
             return False
@@ -188,7 +184,7 @@ class Traces:
         return True
 
     def is_synthetic(self, study: dict[str, t.Any]) -> bool:
-        """All three marks: patient ID, patient's name, a UID under 2.25."""
+        """Return whether a study has all three marks: patient ID, patient's name, a UID under 2.25."""
         patient = study.get("PatientMainDicomTags", {})
         return (
             str(patient.get("PatientID", "")).startswith(PREFIX)
@@ -196,30 +192,30 @@ class Traces:
             and str(study.get("MainDicomTags", {}).get("StudyInstanceUID", "")).startswith("2.25.")
         )
 
-    def is_left_over(self, patient_id: str) -> bool:
+    def is_orphaned(self, patient_id: str) -> bool:
         found = re.fullmatch(re.escape(PREFIX) + r"([0-9a-f]{8})-([0-9]{1,11})-[0-9a-f]+", patient_id)
         return not found or found.group(1) == self.host or time.time() - int(found.group(2)) > 3600
 
-    def sweep(self) -> str:
-        """Deletes what interrupted runs left."""
+    def delete_orphaned(self) -> str:
+        """Delete what interrupted runs left."""
         query = json.dumps({"Level": "Study", "Query": {"PatientID": f"{PREFIX}*"}, "Expand": True}).encode()
         answer = self.client.request("POST", "/tools/find", body=query)
         expect(answer.status == 200, f"POST /tools/find answers {answer.status}")
         gone = 0
         for study in answer.json():
-            if self.is_synthetic(study) and self.is_left_over(str(study["PatientMainDicomTags"]["PatientID"])):
+            if self.is_synthetic(study) and self.is_orphaned(str(study["PatientMainDicomTags"]["PatientID"])):
                 gone += self.delete(str(study["ID"]))
         return f"{gone} studies of an interrupted run deleted" if gone else "nothing was left over"
 
-    def remove_all(self) -> str:
-        """Deletes the studies of this run and looks whether they are gone."""
+    def delete_all(self) -> str:
+        """Delete the studies of this run and check that they are gone."""
         left, gone = [], 0
         for image in self.images:
             try:
                 identifier = self.lookup(image.study_uid, "Study")
                 if identifier:
                     gone += self.delete(identifier)
-                    expect(not self.lookup(image.study_uid, "Study"), "the archive still knows it")
+                    expect(not self.lookup(image.study_uid, "Study"), "Orthanc still has it")
             except Exception as error:  # the next one must be tried whatever became of this one
                 left.append(f"{image.patient_id} ({error})")
         expect(not left, "not deleted are " + ", ".join(left))
@@ -227,9 +223,9 @@ class Traces:
 
 
 class Dicomweb:
-    """One image on its way: STOW-RS, QIDO-RS, WADO-RS, all through the reverse proxy."""
+    """The checks of one image by STOW-RS, QIDO-RS and WADO-RS, all through the reverse proxy."""
 
-    def __init__(self, settings: Settings, proxy: Client, image: SyntheticImage) -> None:
+    def __init__(self, settings: Settings, proxy: Connection, image: SyntheticImage) -> None:
         self.settings = settings
         self.proxy = proxy
         self.image = image
@@ -238,17 +234,20 @@ class Dicomweb:
             f"{self.root}/studies/{image.study_uid}/series/{image.series_uid}/instances/{image.instance_uid}"
         )
 
-    def store(self) -> str:
+    def check_stow(self) -> str:
         media_type, body = stow_body([self.image.file])
         answer = self.proxy.request(
-            "POST", f"{self.root}/studies", {"Content-Type": media_type, "Accept": "application/dicom+json"}, body
+            "POST",
+            f"{self.root}/studies",
+            body,
+            headers={"Content-Type": media_type, "Accept": "application/dicom+json"},
         )
         expect(answer.status == 200, f"POST {self.root}/studies answers {answer.status}")
         stored = answer.json().get("00081199", {}).get("Value", [])
-        expect(len(stored) == 1, "the archive did not take the image")
+        expect(len(stored) == 1, "Orthanc did not store the image")
         return f"{len(self.image.file)} bytes stored"
 
-    def query(self) -> str:
+    def check_query(self) -> str:
         found = self.search()
         expect(len(found) == 1, f"{len(found)} studies found instead of 1")
         patient = found[0]["00100020"]["Value"][0]
@@ -264,25 +263,25 @@ class Dicomweb:
         expect(answer.status == 200, f"GET {self.root}/studies answers {answer.status}")
         return list(answer.json())
 
-    def frames(self) -> str:
+    def check_frames(self) -> str:
         answer = self.proxy.get(
             f"{self.instance}/frames/1",
             {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'},
         )
         expect(answer.status == 200, f"GET .../frames/1 answers {answer.status}")
-        pixels = first_part(answer.headers.get("content-type", ""), answer.plain())
+        pixels = first_part(answer.headers.get("content-type", ""), answer.decompress())
         expect(
             pixels == self.image.pixels,
             f"the {len(pixels)} bytes that came back are not the {len(self.image.pixels)} sent",
         )
         return f"{len(pixels)} bytes, each the same"
 
-    def metadata(self) -> str:
+    def check_metadata(self) -> str:
         answer = self.proxy.get(
             f"{self.root}/studies/{self.image.study_uid}/metadata", {"Accept": "application/dicom+json"}
         )
         expect(answer.status == 200, f"GET .../metadata answers {answer.status}")
-        instances = json.loads(answer.plain())
+        instances = json.loads(answer.decompress())
         expect(len(instances) == 1, f"{len(instances)} instances instead of 1")
         wanted = {
             "00080018": self.image.instance_uid,
@@ -298,15 +297,15 @@ class Dicomweb:
         )
         return f"{len(instances[0])} attributes"
 
-    def links(self) -> str:
-        """URLs that the archive writes into its answers must be the public ones."""
+    def check_links(self) -> str:
+        """Check that the URLs in Orthanc's answers are the public ones."""
         answers = [
             self.proxy.get(
                 f"{self.root}/studies/{self.image.study_uid}/metadata", {"Accept": "application/dicom+json"}
             ),
             self.proxy.get(f"{self.root}/studies?StudyInstanceUID={self.image.study_uid}&limit=2"),
         ]
-        found = sorted({link for answer in answers for link in _links(json.loads(answer.plain()))})
+        found = sorted({link for answer in answers for link in _find_links(json.loads(answer.decompress()))})
         public = f"{self.settings.url.rstrip('/')}{self.root}/"
         wrong = [link for link in found if not link.startswith(public)]
         expect(bool(found), "no answer carries a BulkDataURI or a RetrieveURL")
@@ -314,84 +313,84 @@ class Dicomweb:
         return f"{len(found)} begin with {public}"
 
 
-def _links(value: t.Any) -> list[str]:
-    """Every BulkDataURI and RetrieveURL in DICOM JSON."""
+def _find_links(value: t.Any) -> list[str]:
+    """Find every BulkDataURI and RetrieveURL in DICOM JSON."""
     if isinstance(value, list):
-        return [link for item in value for link in _links(item)]
+        return [link for item in value for link in _find_links(item)]
     if not isinstance(value, dict):
         return []
     found = [str(value["BulkDataURI"])] if "BulkDataURI" in value else []
     for tag, item in value.items():
         if tag == "00081190" and isinstance(item, dict):
             found += [str(link) for link in item.get("Value", [])]
-        found += _links(item)
+        found += _find_links(item)
     return found
 
 
 class Dimse:
-    """The archive's DICOM listener: C-ECHO as the module dicom_echo does it, C-STORE by DCMTK's storescu."""
+    """The checks of Orthanc's DICOM port: C-ECHO as the module dicom_echo, C-STORE by DCMTK's storescu."""
 
-    def __init__(self, settings: Settings, client: Client, traces: Traces) -> None:
+    def __init__(self, settings: Settings, client: Connection, studies: SyntheticStudies) -> None:
         self.settings = settings
         self.client = client
-        self.traces = traces
+        self.studies = studies
 
-    def echo(self, calling: str = "", called: str = "", tls: bool = False, encrypted: bool = False) -> Answered:
-        """tls: ask the port for TLS, encrypted: with TLS. Raises ``EchoError``."""
+    def send_echo(self, calling: str = "", called: str = "", tls: bool = False, encrypted: bool = False) -> EchoResult:
+        """Send C-ECHO. tls: to the port for TLS; encrypted: with TLS. Raises EchoError."""
         settings = self.settings
-        return echo(
+        return send_echo(
             settings.connect_address if tls else settings.dicom_host,
             settings.dicom_tls_port if tls else settings.dicom_port,
             called or settings.dicom_aet,
             calling or settings.dicom_calling_aet,
             settings.timeout,
-            tls_context({"ca_path": settings.ca_path or None}) if encrypted else None,
+            tls_context(settings.ca_path) if encrypted else None,
             str(urlsplit(settings.url).hostname),
         )
 
-    def echoes(self) -> str:
+    def check_echo(self) -> str:
         settings = self.settings
         try:
-            self.echo()
+            self.send_echo()
         except EchoError as error:
             raise Shortfall(f"it {error}") from error
         return f"{settings.dicom_calling_aet} to {settings.dicom_aet} at {settings.dicom_host}:{settings.dicom_port}"
 
-    def refuses_called(self) -> str:
-        return self.refuses(called=_stranger())
+    def check_called_aet(self) -> str:
+        return self.check_refusal(called=_create_unknown_aet())
 
-    def refuses_calling(self) -> str:
-        return self.refuses(calling=_stranger())
+    def check_calling_aet(self) -> str:
+        return self.check_refusal(calling=_create_unknown_aet())
 
-    def refuses(self, calling: str = "", called: str = "") -> str:
+    def check_refusal(self, calling: str = "", called: str = "") -> str:
         try:
-            self.echo(calling, called)
+            self.send_echo(calling, called)
         except EchoError as error:
             expect("refused the association" in str(error), f"no refusal: it {error}")
             return str(error)
-        raise Shortfall("it is taken")
+        raise Shortfall("the association is accepted")
 
-    def stores(self) -> str:
-        image = self.traces.image()
+    def check_store(self) -> str:
+        image = self.studies.create()
         code, output = self.send(image, self.settings.dicom_calling_aet)
-        expect(code == 0, _dcmtk_error(output))
-        identifier = self.traces.lookup(image.instance_uid, "Instance")
-        expect(bool(identifier), "the archive said yes and does not have the image")
+        expect(code == 0, _extract_errors(output))
+        identifier = self.studies.lookup(image.instance_uid, "Instance")
+        expect(bool(identifier), "C-STORE succeeded, but Orthanc does not have the image")
         answer = self.client.get(f"/instances/{identifier}/frames/0/raw")
         expect(answer.status == 200, f"GET /instances/.../frames/0/raw answers {answer.status}")
-        expect(answer.plain() == image.pixels, "other pixels came back than were sent")
+        expect(answer.decompress() == image.pixels, "other pixels came back than were sent")
         return f"{len(image.pixels)} bytes of pixels, each the same"
 
-    def refuses_to_store(self) -> str:
-        image = self.traces.image()
-        code, output = self.send(image, _stranger())
-        expect(code != 0 and not self.traces.lookup(image.instance_uid, "Instance"), "the image is taken")
-        expect(bool(REFUSED.search(output)), f"no refusal but {_dcmtk_error(output)}")
+    def check_store_refusal(self) -> str:
+        image = self.studies.create()
+        code, output = self.send(image, _create_unknown_aet())
+        expect(code != 0 and not self.studies.lookup(image.instance_uid, "Instance"), "the image is stored")
+        expect(bool(REFUSED.search(output)), f"no refusal but {_extract_errors(output)}")
         reason = re.search(r"Reason: (.*)", output)
         return reason.group(1).strip() if reason else "refused"
 
     def send(self, image: SyntheticImage, calling: str) -> tuple[int, str]:
-        """Runs ``storescu``: its exit code and what it says. Raises ``NotTried`` when it is not installed."""
+        """Run storescu and return its exit code and output. Raises NotTried when it is not installed."""
         settings = self.settings
         seconds = str(settings.timeout)
         path = os.path.join(settings.temporary, f"verify-{secrets.token_hex(4)}.dcm")
@@ -409,13 +408,13 @@ class Dimse:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
-    def echoes_with_tls(self) -> str:
+    def check_echo_with_tls(self) -> str:
         try:
-            answer = self.echo(tls=True, encrypted=True)
+            answer = self.send_echo(tls=True, encrypted=True)
         except EchoError as error:
             raise Shortfall(f"it {error}") from error
         try:
-            self.echo(tls=True)
+            self.send_echo(tls=True)
         except EchoError:
             version = (answer.tls or {}).get("version")
             return (
@@ -424,29 +423,29 @@ class Dimse:
         raise Shortfall("the port also answers without TLS")
 
 
-def _stranger() -> str:
-    """An AE title that nobody has."""
+def _create_unknown_aet() -> str:
+    """Create an AE title that is not registered."""
     return "NO" + secrets.token_hex(6).upper()
 
 
-def _dcmtk_error(output: str) -> str:
-    """The lines of DCMTK's output that tell an error, without their marks."""
+def _extract_errors(output: str) -> str:
+    """Return the errors in DCMTK's output, without their marks."""
     lines = [line[2:].strip() for line in output.splitlines() if line[:2] in ("F:", "E:")]
-    return "; ".join(lines or output.split("\n")[:2]) or "it says nothing"
+    return "; ".join(lines or output.split("\n")[:2]) or "no output"
 
 
 @contextlib.contextmanager
-def alone(timeout: float) -> t.Iterator[None]:
-    """Holds the place of the one run that may sweep on this machine.
+def lock(timeout: float) -> t.Iterator[None]:
+    """Hold the lock of the one run that may delete orphaned studies on this machine.
 
     An abstract socket leaves nothing behind, even when the process is killed.
     """
-    place = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    guard = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     deadline = time.monotonic() + timeout
     try:
         while True:
             try:
-                place.bind("\0lightbox.pacs.verify")
+                guard.bind("\0lightbox.pacs.verify")
                 break
             except OSError as error:
                 if time.monotonic() > deadline:
@@ -454,102 +453,102 @@ def alone(timeout: float) -> t.Iterator[None]:
                 time.sleep(0.2)
         yield
     finally:
-        place.close()
+        guard.close()
 
 
 def check_images(settings: Settings, checks: Checks) -> str:
-    """Everything that concerns the archive; returns its version, empty when it did not answer."""
+    """Run all checks of Orthanc; return its version, empty when it did not answer."""
     try:
-        client = settings.archive()
-    except (OSError, ValueError) as error:
+        client = settings.connect_to_orthanc()
+    except HttpError as error:
         reason = f"verify_archive_url cannot be used ({error})"
         checks.fail("archive", ANSWERS, reason, "Correct verify_archive_url.")
         return ""
     try:
         archive = Archive(settings, checks, client)
-        archive.all()
+        archive.run_all()
         check_flows(settings, checks, client)
         return archive.version
     finally:
         client.close()
 
 
-def check_flows(settings: Settings, checks: Checks, client: Client) -> None:
-    """The flows that store something, in check mode only those that do not."""
-    traces = Traces(client)
+def check_flows(settings: Settings, checks: Checks, client: Connection) -> None:
+    """Run the checks that store images; in check mode only those beside them that do not."""
+    studies = SyntheticStudies(client)
     if not settings.writes:
         for name in ("STOW, QIDO, WADO", "C-STORE"):
-            checks.run("images", name, "", _not_in_check_mode)
-        check_dicom(settings, checks, client, traces)
+            checks.run("images", name, "", _skip_in_check_mode)
+        check_dicom(settings, checks, client, studies)
         return
     try:
-        with alone(settings.timeout * 3):
+        with lock(settings.timeout * 3):
             try:
                 checks.run(
                     "images",
-                    "left by an earlier run",
+                    "orphaned test studies",
                     "Delete the studies of patients LIGHTBOX-VERIFY-*.",
-                    traces.sweep,
+                    studies.delete_orphaned,
                     ANSWERS,
                 )
-                check_dicomweb(settings, checks, traces)
-                check_dicom(settings, checks, client, traces)
+                check_dicomweb(settings, checks, studies)
+                check_dicom(settings, checks, client, studies)
             finally:
                 checks.run(
                     "images",
-                    "deleted again",
+                    "test studies deleted",
                     "Delete the studies of patients LIGHTBOX-VERIFY-* in the archive's own pages.",
-                    traces.remove_all,
+                    studies.delete_all,
                     ANSWERS,
                 )
     except Shortfall as shortfall:
-        checks.fail("images", "alone on this server", str(shortfall), shortfall.remedy)
+        checks.fail("images", "no other verification", str(shortfall), shortfall.remedy)
 
 
-def _not_in_check_mode() -> str:
+def _skip_in_check_mode() -> str:
     raise NotTried("not in check mode, it would store an image")
 
 
-def check_dicomweb(settings: Settings, checks: Checks, traces: Traces) -> None:
+def check_dicomweb(settings: Settings, checks: Checks, studies: SyntheticStudies) -> None:
     for needed in (HTTPS, LOGIN, ANSWERS):
         if needed in checks.failed:
             checks.run("images", "STOW, QIDO, WADO", "", lambda: "", needed)
             return
-    proxy = settings.proxy()
+    proxy = settings.connect_to_proxy()
     try:
-        way = Dicomweb(settings, proxy, traces.image())
+        dicomweb = Dicomweb(settings, proxy, studies.create())
         stored = "STOW-RS"
         see = "See the reverse proxy's error log and 'docker logs' of the archive."
         public = (
             "Let the reverse proxy set 'Forwarded' to the public host and scheme; "
             "configure no Host in the DICOMweb plugin."
         )
-        checks.run("images", stored, see, way.store)
-        checks.run("images", "QIDO-RS", see, way.query, stored)
-        checks.run("images", "WADO-RS frames", see, way.frames, stored)
-        checks.run("images", "WADO-RS metadata", see, way.metadata, stored)
-        checks.run("images", "links", public, way.links, stored)
+        checks.run("images", stored, see, dicomweb.check_stow)
+        checks.run("images", "QIDO-RS", see, dicomweb.check_query, stored)
+        checks.run("images", "WADO-RS frames", see, dicomweb.check_frames, stored)
+        checks.run("images", "WADO-RS metadata", see, dicomweb.check_metadata, stored)
+        checks.run("images", "links", public, dicomweb.check_links, stored)
     finally:
         proxy.close()
 
 
-def check_dicom(settings: Settings, checks: Checks, client: Client, traces: Traces) -> None:
+def check_dicom(settings: Settings, checks: Checks, client: Connection, studies: SyntheticStudies) -> None:
     if not settings.dicom_port:
         return
-    dimse = Dimse(settings, client, traces)
-    known = f"Declare the AE title {settings.dicom_calling_aet} among the archive's modalities, with echo and store."
+    dimse = Dimse(settings, client, studies)
+    known = f"List the AE title {settings.dicom_calling_aet} in Orthanc's modalities, with echo and store."
     strict = "Set DicomCheckCalledAet to true, DicomAlwaysAllowEcho and DicomAlwaysAllowStore to false."
-    checks.run("DICOM", ECHO, known, dimse.echoes)
-    checks.run("DICOM", "another called AE title", strict, dimse.refuses_called, ECHO)
-    checks.run("DICOM", "an unknown calling AE title", strict, dimse.refuses_calling, ECHO)
+    checks.run("DICOM", ECHO, known, dimse.check_echo)
+    checks.run("DICOM", "wrong called AE title", strict, dimse.check_called_aet, ECHO)
+    checks.run("DICOM", "unknown calling AE title", strict, dimse.check_calling_aet, ECHO)
     if settings.writes and ANSWERS not in checks.failed:
-        checks.run("DICOM", "C-STORE", known, dimse.stores, ECHO)
-        checks.run("DICOM", "C-STORE of a stranger", strict, dimse.refuses_to_store, ECHO)
+        checks.run("DICOM", "C-STORE", known, dimse.check_store, ECHO)
+        checks.run("DICOM", "C-STORE from an unknown AE title", strict, dimse.check_store_refusal, ECHO)
     if settings.dicom_tls_port:
         checks.run(
             "DICOM",
             "C-ECHO with TLS",
-            "Listen with TLS on that port, let the server itself in, and name the CA (verify_ca).",
-            dimse.echoes_with_tls,
+            "Listen with TLS on that port, allow the server itself, and set verify_ca to the CA.",
+            dimse.check_echo_with_tls,
             ECHO,
         )

@@ -4,11 +4,10 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Checks of the reverse proxy: TLS, who is let in, how the viewer is served."""
+"""Check the reverse proxy: TLS, access, how the viewer is served."""
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import secrets
@@ -18,8 +17,11 @@ import time
 import typing as t
 import warnings
 
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Answer, Connection, HttpError, basic_auth
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import tls_context
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, expect
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Answer, Client, Headers, basic
+
+Headers = dict[str, str]
 
 HTTPS = "HTTPS answers"
 LOGIN = "login"
@@ -48,69 +50,67 @@ STYLESHEET = re.compile(r"""<link\b[^>]*\bhref=["']([^"']+\.css)["']""")
 
 
 class ReverseProxy:
-    """The checks share one connection and what the page named."""
+    """The checks, which share one connection and what the page refers to."""
 
-    def __init__(self, settings: Settings, checks: Checks, client: Client) -> None:
+    def __init__(self, settings: Settings, checks: Checks, client: Connection) -> None:
         self.settings = settings
         self.checks = checks
         self.client = client
         self.index = ""
         self.bundle = ""
 
-    def all(self) -> None:
-        self.transport()
-        # First of all who may come in: afterwards failed attempts may have used up what the reverse proxy allows.
+    def run_all(self) -> None:
+        self.check_transport()
+        # The login first: later, failed attempts may have used up what the reverse proxy allows.
         self.checks.run(
             "access",
             LOGIN,
             "Check user and password (verify_web_user, verify_web_password) against the reverse proxy's.",
-            self.login_is_taken,
+            self.check_login,
             HTTPS,
         )
         self.checks.run(
             "access",
-            "way to the archive",
-            "See the reverse proxy's error log: it must reach the archive and log in to it.",
-            self.archive_is_reached,
+            "reverse proxy to Orthanc",
+            "See the reverse proxy's error log: it must reach Orthanc and log in to it.",
+            self.check_upstream,
             LOGIN,
         )
-        self.viewer()
-        self.access()
+        self.check_viewer()
+        self.check_access()
 
     # --- TLS
 
-    def transport(self) -> None:
-        look = "See 'systemctl status nginx' and 'journalctl -u nginx'."
+    def check_transport(self) -> None:
+        status = "See 'systemctl status nginx' and 'journalctl -u nginx'."
         renew = "Run the playbook: it renews the certificate. With your own pair, provide a newer one."
-        self.checks.run("web", HTTPS, look, self.certificate_is_trusted)
-        self.checks.run("web", "certificate lasts", renew, self.certificate_lasts, HTTPS)
+        self.checks.run("web", HTTPS, status, self.check_trust)
+        self.checks.run("web", "certificate validity", renew, self.check_expiry, HTTPS)
         self.checks.run(
             "web",
             "old TLS refused",
             "Allow TLSv1.2 and TLSv1.3 only (ssl_protocols).",
-            self.old_tls_is_refused,
+            self.check_old_tls,
             HTTPS,
         )
         if self.settings.http_port:
             self.checks.run(
                 "web",
-                "plain HTTP redirects",
+                "HTTP redirects to HTTPS",
                 "Answer everything on the plain HTTP port with a redirect to the same address under https.",
-                self.plain_http_redirects,
+                self.check_redirect,
             )
 
-    def handshake(self) -> tuple[dict[str, t.Any], str]:
-        """The server's certificate, verified, and the protocol."""
-        context = self.client.context
-        if context is None:
-            raise ValueError(f"'{self.settings.url}' is not https")
-        plain = socket.create_connection((self.client.address, self.client.port), self.settings.timeout)
-        with plain, context.wrap_socket(plain, server_hostname=self.client.host) as tls:
-            return dict(tls.getpeercert() or {}), tls.version() or ""
+    def read_certificate(self) -> tuple[dict[str, t.Any], str]:
+        """Return the server's certificate, verified, and the protocol."""
+        with self.client.dial() as stream:
+            if not isinstance(stream, ssl.SSLSocket):
+                raise ValueError(f"'{self.settings.url}' is not https")
+            return dict(stream.getpeercert() or {}), stream.version() or ""
 
-    def certificate_is_trusted(self) -> str:
+    def check_trust(self) -> str:
         try:
-            certificate, protocol = self.handshake()
+            certificate, protocol = self.read_certificate()
         except ssl.SSLCertVerificationError as error:
             expect(
                 False,
@@ -121,8 +121,8 @@ class ReverseProxy:
         issuer = {key: value for names in certificate.get("issuer", ()) for key, value in names}
         return f"{protocol}, {self.client.host} certified by {issuer.get('commonName', 'a CA without a name')}"
 
-    def certificate_lasts(self) -> str:
-        certificate, _unused = self.handshake()
+    def check_expiry(self) -> str:
+        certificate, _unused = self.read_certificate()
         ends = ssl.cert_time_to_seconds(certificate["notAfter"])
         days = int((ends - time.time()) // 86400)
         expect(
@@ -131,22 +131,20 @@ class ReverseProxy:
         )
         return f"{days} days left, until {time.strftime('%Y-%m-%d', time.gmtime(ends))}"
 
-    def old_tls_is_refused(self) -> str:
+    def check_old_tls(self) -> str:
         accepted = []
         for version in ("TLSv1", "TLSv1_1"):
-            if self.speaks(version):
+            if self.is_accepted(version):
                 accepted.append(version.replace("_", "."))
         expect(not accepted, "the server accepts " + " and ".join(accepted))
         return "TLSv1 and TLSv1.1"
 
-    def speaks(self, version: str) -> bool:
-        """Whether the server completes a handshake of only this version.
+    def is_accepted(self, version: str) -> bool:
+        """Return whether the server completes a handshake of only this version.
 
         The peer is not authenticated here and nothing is sent: the question is only whether it would talk.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+        context = tls_context(validate_certs=False)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
@@ -165,12 +163,13 @@ class ReverseProxy:
             except ConnectionError:
                 return False
 
-    def plain_http_redirects(self) -> str:
+    def check_redirect(self) -> str:
         path = "/pacs/system?verify=1"
-        client = Client(
-            f"http://{_bracketed(self.client.host)}:{self.settings.http_port}",
+        client = Connection(
+            f"http://{_bracket(self.client.host)}:{self.settings.http_port}",
             self.settings.timeout,
             address=self.settings.connect_address,
+            use_proxy=False,
         )
         try:
             answer = client.get(path)
@@ -183,8 +182,8 @@ class ReverseProxy:
 
     # --- who is let in
 
-    def protected(self) -> dict[str, list[tuple[str, str]]]:
-        """Method and path by kind of route."""
+    def list_protected_routes(self) -> dict[str, list[tuple[str, str]]]:
+        """Return method and path of routes, by kind."""
         viewer, archive, dicomweb = self.settings.viewer_path, self.settings.archive_path, self.settings.dicomweb_root
         nowhere = secrets.token_hex(6)
         return {
@@ -237,52 +236,52 @@ class ReverseProxy:
             ],
         }
 
-    def probes(self) -> list[tuple[str, str]]:
-        """One route of each kind: enough to tell whether a login is taken."""
+    def list_probes(self) -> list[tuple[str, str]]:
+        """Return one route of each kind, enough to see whether a login is accepted."""
         return [
             ("GET", self.settings.viewer_path),
             ("GET", f"{self.settings.dicomweb_root}/studies?limit=1"),
             ("GET", f"{self.settings.archive_path}system"),
         ]
 
-    def access(self) -> None:
-        deny = "Deny by default: the location must ask for a login (auth_basic at the level of the server)."
-        for kind, routes in self.protected().items():
+    def check_access(self) -> None:
+        deny = "Deny by default: the location must require a login (auth_basic at the level of the server)."
+        for kind, routes in self.list_protected_routes().items():
             self.checks.run(
                 "access",
                 f"{kind}, without login",
                 deny,
-                lambda routes=routes: self.refused(routes, [{}]),  # type: ignore[misc]
+                lambda routes=routes: self.check_refusal(routes, [{}]),  # type: ignore[misc]
                 HTTPS,
             )
-        self.checks.run("access", "path tricks, with login", deny, self.tricks_are_refused_with_login, LOGIN)
+        self.checks.run("access", "path tricks, with login", deny, self.check_path_tricks, LOGIN)
         self.checks.run(
             "access",
-            "disguised methods",
-            "Refuse '_method=' in queries, and X-HTTP-Method-Override: the archive would do PUT or DELETE.",
-            self.disguised_methods_are_refused,
+            "method override",
+            "Refuse '_method=' in queries, and X-HTTP-Method-Override: Orthanc would do PUT or DELETE.",
+            self.check_disguised_methods,
             LOGIN,
         )
         self.checks.run(
             "access",
-            "requests of other sites",
+            "cross-site requests",
             "Refuse what is not GET, HEAD or OPTIONS and comes from another site, by Sec-Fetch-Site and Origin.",
-            self.other_sites_change_nothing,
+            self.check_other_sites,
             LOGIN,
         )
         self.checks.run(
             "access",
             "wrong logins",
             "Let nginx check every request against the password file.",
-            self.wrong_logins_are_refused,
+            self.check_wrong_logins,
             HTTPS,
         )
         self.checks.run(
             "access",
             "forged identity headers",
             "Overwrite identity headers of the client in the reverse proxy; never decide by them.",
-            lambda: self.refused(
-                self.probes(), [dict.fromkeys(IDENTITY_HEADERS, self.settings.username), _local_headers()]
+            lambda: self.check_refusal(
+                self.list_probes(), [dict.fromkeys(IDENTITY_HEADERS, self.settings.username), _build_local_headers()]
             ),
             HTTPS,
         )
@@ -290,50 +289,51 @@ class ReverseProxy:
             "access",
             "default logins",
             "Remove the default user, or give it a password of its own.",
-            lambda: self.refused(self.probes()[-1:], [basic(*login) for login in DEFAULT_LOGINS]),
+            lambda: self.check_refusal(self.list_probes()[-1:], [basic_auth(*login) for login in DEFAULT_LOGINS]),
             HTTPS,
         )
 
-    def wrong_logins_are_refused(self) -> str:
-        """Few attempts with the true name: a reverse proxy that counts them must still let its user in afterwards."""
+    def check_wrong_logins(self) -> str:
+        """Try wrong logins, few with the real name: a reverse proxy that counts must still accept its user later."""
         user, password, wrong = self.settings.username, self.settings.password, secrets.token_urlsafe(12)
-        first = self.refused(self.probes(), [basic(user, wrong)])
-        others = [basic(wrong, password), {"Authorization": "Basic !!"}, {"Authorization": f"Bearer {wrong}"}]
-        return f"{first}, {self.refused(self.probes()[1:2], others)}"
+        first = self.check_refusal(self.list_probes(), [basic_auth(user, wrong)])
+        others = [basic_auth(wrong, password), {"Authorization": "Basic !!"}, {"Authorization": f"Bearer {wrong}"}]
+        return f"{first}, {self.check_refusal(self.list_probes()[1:2], others)}"
 
-    def refused(self, routes: list[tuple[str, str]], header_sets: list[Headers]) -> str:
-        """None of the routes gives anything with any of the headers; nor does a connection that is closed."""
-        let_in: list[str] = []
+    def check_refusal(self, routes: list[tuple[str, str]], header_sets: list[Headers]) -> str:
+        """Check that each route refuses each set of headers, by its status or by closing the connection."""
+        leaks: list[str] = []
         statuses: set[str] = set()
         for method, path in routes:
             for headers in header_sets:
-                body = b"" if method == "POST" else None
                 try:
-                    answer = self.client.request(method, path, headers, body, login=False)
-                except (ConnectionError, http.client.BadStatusLine):
+                    answer = self.client.request(method, path, headers=headers, login=False)
+                except HttpError as error:
+                    if not error.is_closed:
+                        raise
                     statuses.add("a closed connection")
                     continue
                 statuses.add(str(answer.status))
-                reason = self.gives_something(answer)
+                reason = self.describe_leak(answer)
                 if reason:
-                    let_in.append(f"{method} {path} {reason}")
-        expect(not let_in, "; ".join(dict.fromkeys(let_in)))
+                    leaks.append(f"{method} {path} {reason}")
+        expect(not leaks, "; ".join(dict.fromkeys(leaks)))
         return f"{len(routes) * len(header_sets)} requests refused with {', '.join(sorted(statuses))}"
 
-    def gives_something(self, answer: Answer) -> str:
-        """Why an answer is not a refusal; empty when it is one.
+    def describe_leak(self, answer: Answer) -> str:
+        """Return why an answer is not a refusal; empty when it is one.
 
-        An error that the archive itself wrote came past the login.
+        An error that Orthanc itself wrote came past the login.
         """
         if answer.status not in REFUSALS:
             return f"answers {answer.status}"
         if b"OrthancStatus" in answer.body:
-            return f"reaches the archive (its {answer.status})"
+            return f"reaches Orthanc (its {answer.status})"
         if b"app-config.js" in answer.body or b"window.config" in answer.body:
             return f"gives the viewer with its {answer.status}"
         return ""
 
-    def tricks_are_refused_with_login(self) -> str:
+    def check_path_tricks(self) -> str:
         archive, dicomweb = self.settings.archive_path, self.settings.dicomweb_root
         paths = [
             f"{dicomweb}/studies/../../system",
@@ -343,39 +343,41 @@ class ReverseProxy:
             f"{archive}system#verify",
             f"{dicomweb}/studies?limit=1#verify",
         ]
-        through = []
+        accepted = []
         for path in paths:
             try:
                 answer = self.client.get(path)
-            except (ConnectionError, http.client.BadStatusLine):
+            except HttpError as error:
+                if not error.is_closed:
+                    raise
                 continue
             if answer.status not in REFUSALS or b"OrthancStatus" in answer.body:
-                through.append(f"GET {path} answers {answer.status}")
+                accepted.append(f"GET {path} answers {answer.status}")
         expect(
-            not through,
-            "; ".join(through),
-            "Refuse request targets with '..', '//', '%2e', '%2f' or '#': the archive would get another path.",
+            not accepted,
+            "; ".join(accepted),
+            "Refuse request targets with '..', '//', '%2e', '%2f' or '#': Orthanc would get another path.",
         )
         return f"{len(paths)} requests refused"
 
-    def disguised_methods_are_refused(self) -> str:
-        """Only of a route that knows GET alone: let through, such a request changes nothing."""
+    def check_disguised_methods(self) -> str:
+        """Try a route that supports only GET, so that an accepted request changes nothing."""
         path = f"{self.settings.archive_path}system"
         tries: list[tuple[str, Headers]] = [
             (f"{path}?_method=DELETE", {}),
             (f"{path}?verify=1&_method=put", {}),
             (path, {"X-HTTP-Method-Override": "DELETE"}),
         ]
-        through = []
+        accepted = []
         for target, headers in tries:
             status = self.client.get(target, headers).status
             if status != 403:
-                through.append(f"GET {target}{' with ' + ', '.join(headers) if headers else ''} answers {status}")
-        expect(not through, "; ".join(through))
+                accepted.append(f"GET {target}{' with ' + ', '.join(headers) if headers else ''} answers {status}")
+        expect(not accepted, "; ".join(accepted))
         return f"{len(tries)} requests refused"
 
-    def other_sites_change_nothing(self) -> str:
-        """A search that finds nothing, sent as a browser would for a page of another site, and for one of ours."""
+    def check_other_sites(self) -> str:
+        """Send a search that finds nothing as a browser does for a page of another site, and for one of ours."""
         path = f"{self.settings.archive_path}tools/find"
         body = json.dumps({"Level": "Study", "Query": {"PatientID": secrets.token_hex(6)}}).encode()
         own, other = self.settings.url.rstrip("/"), "https://other.invalid"
@@ -386,20 +388,20 @@ class ReverseProxy:
             {"Origin": "null"},
             {"Origin": f"{own}.other.invalid"},
         ]
-        through = []
+        accepted = []
         for headers in tries:
-            status = self.client.request("POST", path, headers, body).status
+            status = self.client.request("POST", path, body, headers=headers).status
             if status != 403:
-                said = ", ".join(f"{name}: {value}" for name, value in headers.items())
-                through.append(f"POST {path} with {said} answers {status}")
-        expect(not through, "; ".join(through))
-        answer = self.client.request("POST", path, {"Sec-Fetch-Site": "same-origin", "Origin": own}, body)
+                shown = ", ".join(f"{name}: {value}" for name, value in headers.items())
+                accepted.append(f"POST {path} with {shown} answers {status}")
+        expect(not accepted, "; ".join(accepted))
+        answer = self.client.request("POST", path, body, headers={"Sec-Fetch-Site": "same-origin", "Origin": own})
         expect(answer.status == 200, f"POST {path} of our own pages answers {answer.status}")
-        return f"{len(tries)} requests refused, our own taken"
+        return f"{len(tries)} requests refused, our own accepted"
 
-    def login_is_taken(self) -> str:
+    def check_login(self) -> str:
         refused = []
-        for method, path in self.probes():
+        for method, path in self.list_probes():
             answer = self.client.request(method, path)
             for _unused in range(3):
                 if answer.status != 429:
@@ -410,41 +412,41 @@ class ReverseProxy:
             if answer.status in REFUSALS - {404, 405}:
                 refused.append(f"{method} {path} answers {answer.status}")
         expect(not refused, "; ".join(refused))
-        return f"user {self.settings.username} is let in to viewer, DICOMweb and archive"
+        return f"user {self.settings.username} may use viewer, DICOMweb and Orthanc"
 
-    def archive_is_reached(self) -> str:
-        answered = {path: self.client.request(method, path).status for method, path in self.probes()[1:]}
+    def check_upstream(self) -> str:
+        answered = {path: self.client.request(method, path).status for method, path in self.list_probes()[1:]}
         wrong = [f"GET {path} answers {status}" for path, status in answered.items() if status != 200]
         expect(not wrong, "; ".join(wrong))
         return "DICOMweb and REST API answer through the reverse proxy"
 
     # --- the viewer
 
-    def viewer(self) -> None:
-        again = "Deploy the viewer again: run the playbook."
+    def check_viewer(self) -> None:
+        redeploy = "Deploy the viewer again: run the playbook."
         for name, remedy, check in (
-            (INDEX, again, self.page_is_served),
-            ("security headers", "Set them in the reverse proxy for every location.", self.page_is_guarded),
+            (INDEX, redeploy, self.check_page),
+            ("security headers", "Set them in the reverse proxy for every location.", self.check_security_headers),
             (
                 "configuration",
-                f"{again} Keep no app-config.js.gz or .br beside app-config.js.",
-                self.configuration_is_current,
+                f"{redeploy} Keep no app-config.js.gz or .br beside app-config.js.",
+                self.check_configuration,
             ),
             (
                 "program",
                 "Precompress the bundles; cache hashed names for ever and nothing else.",
-                self.program_is_compressed,
+                self.check_bundle,
             ),
-            ("file types", "Include nginx's mime.types.", self.types_are_right),
+            ("file types", "Include nginx's mime.types.", self.check_media_types),
             (
                 "missing file",
                 "Answer a missing script with 404, not with the page (try_files $uri =404).",
-                self.missing_is_404,
+                self.check_missing_file,
             ),
         ):
             self.checks.run("viewer", name, remedy, check, LOGIN if name == INDEX else INDEX)
 
-    def page_is_served(self) -> str:
+    def check_page(self) -> str:
         for path in (f"{self.settings.viewer_path}viewer?StudyInstanceUIDs=1.2.3", self.settings.viewer_path):
             answer = self.client.get(path)
             expect(answer.status == 200, f"GET {path} answers {answer.status}")
@@ -452,20 +454,20 @@ class ReverseProxy:
             self.index = answer.text()
             expect("app-config.js" in self.index, f"GET {path} is not the viewer's page")
             expect(
-                _revalidated(answer),
+                _is_revalidated(answer),
                 f"GET {path} may be cached, Cache-Control is '{answer.headers.get('cache-control', '')}'",
             )
         found = BUNDLE.search(self.index)
         expect(found is not None, "the page names no app.bundle.<hash>.js")
-        self.bundle = self.absolute(found.group(1) if found else "")
+        self.bundle = self.resolve(found.group(1) if found else "")
         return f"names {self.bundle}"
 
-    def absolute(self, reference: str) -> str:
+    def resolve(self, reference: str) -> str:
         return reference if reference.startswith("/") else self.settings.viewer_path + reference
 
-    def page_is_guarded(self) -> str:
+    def check_security_headers(self) -> str:
         answer = self.client.get(self.settings.viewer_path)
-        policy = _directives(answer.headers.get("content-security-policy", ""))
+        policy = _parse_policy(answer.headers.get("content-security-policy", ""))
         scripts = policy.get("script-src", policy.get("default-src", ""))
         wrong = []
         if not policy.get("default-src"):
@@ -481,20 +483,20 @@ class ReverseProxy:
         expect(not wrong, "; ".join(wrong))
         return "Content-Security-Policy, nosniff, Referrer-Policy"
 
-    def configuration_is_current(self) -> str:
+    def check_configuration(self) -> str:
         path = f"{self.settings.viewer_path}app-config.js"
         plain = self.client.get(path, {"Accept-Encoding": "identity"})
         expect(plain.status == 200, f"GET {path} answers {plain.status}")
         expect(plain.media_type in JAVASCRIPT, f"its type is '{plain.media_type}'")
-        expect(_revalidated(plain), f"it may be cached, Cache-Control is '{plain.headers.get('cache-control', '')}'")
+        expect(_is_revalidated(plain), f"it may be cached, Cache-Control is '{plain.headers.get('cache-control', '')}'")
         expect(self.settings.dicomweb_root in plain.text(), f"it does not name {self.settings.dicomweb_root}")
         for encoding in ("gzip", "br"):
             packed = self.client.get(path, {"Accept-Encoding": encoding})
             expect(packed.encoding in ("identity", "gzip"), f"as {packed.encoding} it comes from a precompressed copy")
-            expect(packed.plain() == plain.body, f"as {encoding} it is another, older file")
+            expect(packed.decompress() == plain.body, f"as {encoding} it is another, older file")
         return f"names {self.settings.dicomweb_root}, the same in every encoding"
 
-    def program_is_compressed(self) -> str:
+    def check_bundle(self) -> str:
         answers = {encoding: self.client.get(self.bundle, {"Accept-Encoding": encoding}) for encoding in ("gzip", "br")}
         for answer in answers.values():
             expect(answer.status == 200, f"GET {self.bundle} answers {answer.status}")
@@ -509,9 +511,9 @@ class ReverseProxy:
         expect(
             "accept-encoding" in answers["gzip"].headers.get("vary", "").lower(), "Vary does not name Accept-Encoding"
         )
-        plain = answers["gzip"].plain()
+        plain = answers["gzip"].decompress()
         expect(plain.lstrip()[:1] != b"<", "it is a page, not a script")
-        policy = _directives(answers["gzip"].headers.get("content-security-policy", ""))
+        policy = _parse_policy(answers["gzip"].headers.get("content-security-policy", ""))
         scripts = policy.get("script-src", policy.get("default-src", "'unsafe-eval'"))
         expect(
             "'unsafe-eval'" in scripts,
@@ -521,11 +523,11 @@ class ReverseProxy:
         sizes = ", ".join(f"{encoding} {size / 1e6:.1f} MB" for encoding, size in packed.items())
         return f"{len(plain) / 1e6:.1f} MB served as {sizes}"
 
-    def types_are_right(self) -> str:
+    def check_media_types(self) -> str:
         wanted: dict[str, tuple[str, ...]] = {
             f"{self.settings.viewer_path}manifest.json": ("application/json", "application/manifest+json")
         }
-        wanted.update({self.absolute(found): ("text/css",) for found in STYLESHEET.findall(self.index)})
+        wanted.update({self.resolve(found): ("text/css",) for found in STYLESHEET.findall(self.index)})
         wrong = []
         for path, types in wanted.items():
             answer = self.client.request("HEAD", path)
@@ -536,7 +538,7 @@ class ReverseProxy:
         expect(not wrong, "; ".join(wrong))
         return f"{len(wanted)} files of the page"
 
-    def missing_is_404(self) -> str:
+    def check_missing_file(self) -> str:
         for name in ("0000.bundle.0123456789abcdef.js", "0000.css", "0123456789abcdef.wasm"):
             answer = self.client.get(self.settings.viewer_path + name)
             expect(answer.status == 404, f"GET {self.settings.viewer_path}{name} answers {answer.status}")
@@ -544,22 +546,22 @@ class ReverseProxy:
         return "404"
 
 
-def _bracketed(host: str) -> str:
+def _bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _local_headers() -> Headers:
+def _build_local_headers() -> Headers:
     return {"X-Forwarded-For": "127.0.0.1", "X-Real-IP": "127.0.0.1", "Forwarded": "for=127.0.0.1"}
 
 
-def _revalidated(answer: Answer) -> bool:
+def _is_revalidated(answer: Answer) -> bool:
     return bool(
         {"no-cache", "no-store"} & {item.strip() for item in answer.headers.get("cache-control", "").lower().split(",")}
     )
 
 
-def _directives(policy: str) -> dict[str, str]:
-    """A Content-Security-Policy as {directive: sources}."""
+def _parse_policy(policy: str) -> dict[str, str]:
+    """Parse a Content-Security-Policy into {directive: sources}."""
     found: dict[str, str] = {}
     for directive in policy.split(";"):
         name, _unused, sources = directive.strip().partition(" ")
@@ -569,14 +571,14 @@ def _directives(policy: str) -> dict[str, str]:
 
 
 def check_reverse_proxy(settings: Settings, checks: Checks) -> None:
-    """Everything that a browser would meet."""
+    """Run all checks of the reverse proxy."""
     try:
-        client = settings.proxy()
-    except (OSError, ValueError) as error:
+        client = settings.connect_to_proxy()
+    except HttpError as error:
         reason = f"verify_url or verify_ca cannot be used ({error})"
         checks.fail("web", HTTPS, reason, "Correct verify_url and verify_ca.")
         return
     try:
-        ReverseProxy(settings, checks, client).all()
+        ReverseProxy(settings, checks, client).run_all()
     finally:
         client.close()

@@ -4,10 +4,10 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Worklist entries: where an archive keeps them; as DICOM files, checked, written, read back; searched.
+"""Read, check, write and search worklist entries, in files and in Orthanc's API.
 
-Written by hand rather than with DCMTK's dump2dcm: a host needs no DCMTK then, no value can break out of a dump's
-syntax, and the same entry is the same file to the last byte with any version of anything. Attributes: DICOM PS3.4,
+Without pydicom and DCMTK's dump2dcm: a host needs neither, no value can break out of a dump's syntax, and the same
+entry is the same file to the last byte with any version. Attributes: DICOM PS3.4,
 table K.6-1.
 """
 
@@ -163,7 +163,7 @@ Tags = dict[str, Any]
 
 
 class WorklistError(Exception):
-    """What is wrong with the entry, for the person who wrote it."""
+    """The entry is wrong; the message says where and what to set."""
 
 
 # Where the entries are
@@ -176,15 +176,15 @@ class Entry(NamedTuple):
 
 
 def place_spec() -> dict[str, dict[str, Any]]:
-    """The part of a module's argument_spec that says where the entries are."""
+    """Return the options of a module's argument_spec for the place of the entries."""
     return {
         "way": {"type": "str", "choices": ["auto", "rest", "folder"], "default": "auto"},
         "folder": {"type": "path"},
     }
 
 
-def entries_of(archive: Orthanc, params: Mapping[str, Any]) -> list[dict[str, Any]] | None:
-    """What the archive's API lists; None where the entries are files in `folder`, which is there then.
+def list_entries(archive: Orthanc, params: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """List the entries of Orthanc's API; None where they are files in `folder`, which exists then.
 
     One request with an API, two without, one where the user says `folder`.
     """
@@ -196,73 +196,73 @@ def entries_of(archive: Orthanc, params: Mapping[str, Any]) -> list[dict[str, An
             return entries
         if params["way"] == "rest":
             raise OrthancError(
-                f"The archive at {archive.url} has no API for worklists. Set way to folder, or use an archive with the "
+                f"Orthanc at {archive.url} has no API for worklists. Set way to folder, or use Orthanc with the "
                 "newer worklist plugin."
             )
     if "worklists" not in archive.get("/plugins"):
         raise OrthancError(
-            f"The archive at {archive.url} has no worklist plugin. Load it, and set Worklists.Enable to true."
+            f"Orthanc at {archive.url} has no worklist plugin. Load it, and set Worklists.Enable to true."
         )
     folder = params["folder"]
     if not folder:
         raise OrthancError(
-            f"The archive at {archive.url} serves worklists from a folder. Set folder to it (Worklists.Database)."
+            f"Orthanc at {archive.url} serves worklists from a folder. Set folder to it (Worklists.Database)."
         )
     try:
         os.listdir(folder)
     except OSError as error:
         raise OrthancError(
-            f"folder is '{folder}', which cannot be used ({error.strerror}). Is it the archive's folder of "
+            f"folder is '{folder}', which cannot be used ({error.strerror}). Is it Orthanc's folder of "
             "worklists, on the host on which the module runs?"
         ) from None
     return None
 
 
-def normal(tags: Mapping[str, Any], where: str = "tags") -> Tags:
-    """The tags with each value as text, a list of texts, or a list of items, in the order of DICOM.
+def normalize(tags: Mapping[str, Any], where: str = "tags") -> Tags:
+    """Return the tags with each value as text, a list of texts, or a list of items, in the order of DICOM.
 
     Raises WorklistError with everything that is wrong.
     """
     wrong: list[str] = []
-    result = _normal(tags, where, wrong)
+    result = _normalize(tags, where, wrong)
     if wrong:
         raise WorklistError("; ".join(wrong))
     return result
 
 
-def _normal(tags: Mapping[str, Any], where: str, wrong: list[str]) -> Tags:
+def _normalize(tags: Mapping[str, Any], where: str, wrong: list[str]) -> Tags:
     result: Tags = {}
     for keyword, value in tags.items():
         place = f"{where}.{keyword}"
         if keyword not in DICTIONARY:
-            wrong.append(f"{place} is no attribute of worklists that this module knows{_hint(keyword)}")
+            wrong.append(f"{place} is not a worklist attribute that this module supports{_suggest(keyword)}")
             continue
         kind = DICTIONARY[keyword][2]
         if kind == "SQ":
-            result[keyword] = _items(value, place, wrong)
+            result[keyword] = _normalize_items(value, place, wrong)
             continue
         values = value if isinstance(value, list) else [value]
-        texts = [_text(one, kind, place, wrong) for one in values]
+        texts = [_normalize_text(one, kind, place, wrong) for one in values]
         if len(texts) > 1 and kind in ONE_VALUE:
             wrong.append(f"{place} is a list, and may have one value only")
         result[keyword] = texts if len(texts) > 1 else texts[0] if texts else ""
     return dict(sorted(result.items(), key=lambda one: DICTIONARY[one[0]][:2]))
 
 
-def _items(value: Any, place: str, wrong: list[str]) -> list[Tags]:
+def _normalize_items(value: Any, place: str, wrong: list[str]) -> list[Tags]:
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
         wrong.append(f"{place} is a sequence: write it as a list of mappings")
         return []
-    return [_normal(one, f"{place}[{index}]", wrong) for index, one in enumerate(value)]
+    return [_normalize(one, f"{place}[{index}]", wrong) for index, one in enumerate(value)]
 
 
-def _text(value: Any, kind: str, place: str, wrong: list[str]) -> str:
+def _normalize_text(value: Any, kind: str, place: str, wrong: list[str]) -> str:
     if value is None:
         return ""
     if isinstance(value, (bool, list, Mapping)):
-        wrong.append(f"{place} is no text. Put it in quotes")
+        wrong.append(f"{place} is not text. Put it in quotes")
         return ""
     text = str(value).strip()
     if not text:
@@ -280,7 +280,7 @@ def _text(value: Any, kind: str, place: str, wrong: list[str]) -> str:
 
 
 def check_complete(tags: Tags) -> None:
-    """What no worklist can do without, by the measure of Orthanc's worklist plugin."""
+    """Check the attributes that Orthanc's worklist plugin requires."""
     steps = tags.get("ScheduledProcedureStepSequence") or []
     if not steps:
         raise WorklistError("tags has no ScheduledProcedureStepSequence with at least one step")
@@ -294,14 +294,14 @@ def check_complete(tags: Tags) -> None:
         raise WorklistError(f"{' and '.join(lacking)} is missing, without which no modality finds the entry")
 
 
-def new_uid() -> str:
+def create_uid() -> str:
     return f"2.25.{uuid.uuid4().int}"
 
 
-def files_in(folder: str, name: str | None, unreadable: list[str]) -> list[Entry]:
-    """The entries in a folder, or the one that is called `name`; adds to `unreadable` which files are none, and why.
+def read_folder(folder: str, name: str | None, unreadable: list[str]) -> list[Entry]:
+    """Read the entries in a folder, or the one called `name`; add other files to `unreadable`, with the reason.
 
-    The plugin looks at files whose names end with .wl, in whatever letters, and not into folders.
+    The plugin reads files whose names end with .wl, in upper or lower case, and no subdirectories.
     """
     entries = []
     for file in sorted(os.listdir(folder)):
@@ -314,14 +314,14 @@ def files_in(folder: str, name: str | None, unreadable: list[str]) -> list[Entry
             if not os.path.isfile(path):
                 continue
             with open(path, "rb") as stream:
-                tags = from_file(stream.read())
+                tags = parse_file(stream.read())
             tags.pop("SpecificCharacterSet", None)
             if not tags:
                 raise NotDicomError("has no attribute of a worklist")
         except FileNotFoundError:
-            continue  # taken away meanwhile
+            continue  # removed meanwhile
         except NotDicomError:
-            unreadable.append(f"{shown} is no worklist entry or is damaged")
+            unreadable.append(f"{shown} is not a worklist entry or is damaged")
         except OSError as error:
             unreadable.append(f"{shown} cannot be read ({error.strerror})")
         else:
@@ -332,43 +332,43 @@ def files_in(folder: str, name: str | None, unreadable: list[str]) -> list[Entry
 # Writing
 
 
-def to_file(name: str, tags: Tags) -> bytes:
-    """The entry as a DICOM file; the same for the same name and tags."""
+def build_file(name: str, tags: Tags) -> bytes:
+    """Build the entry's DICOM file; the same bytes for the same name and tags."""
     instance = f"2.25.{uuid.uuid5(uuid.UUID(int=0), name).int}"
     meta = b"".join(
         (
-            _element(0x0002, 0x0001, "OB", b"\0\1"),
-            _element(0x0002, 0x0002, "UI", _padded(SOP_CLASS, "UI")),
-            _element(0x0002, 0x0003, "UI", _padded(instance, "UI")),
-            _element(0x0002, 0x0010, "UI", _padded(EXPLICIT, "UI")),
-            _element(0x0002, 0x0012, "UI", _padded(IMPLEMENTATION_CLASS, "UI")),
+            _build_element(0x0002, 0x0001, "OB", b"\0\1"),
+            _build_element(0x0002, 0x0002, "UI", _encode(SOP_CLASS, "UI")),
+            _build_element(0x0002, 0x0003, "UI", _encode(instance, "UI")),
+            _build_element(0x0002, 0x0010, "UI", _encode(EXPLICIT, "UI")),
+            _build_element(0x0002, 0x0012, "UI", _encode(IMPLEMENTATION_CLASS, "UI")),
         )
     )
-    head = bytes(128) + b"DICM" + _element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta)))
-    return head + meta + _dataset({"SpecificCharacterSet": UTF8, **tags})
+    head = bytes(128) + b"DICM" + _build_element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta)))
+    return head + meta + _build_dataset({"SpecificCharacterSet": UTF8, **tags})
 
 
-def _dataset(tags: Tags) -> bytes:
+def _build_dataset(tags: Tags) -> bytes:
     written = []
     for keyword, value in sorted(tags.items(), key=lambda one: DICTIONARY[one[0]][:2]):
         group, element, kind = DICTIONARY[keyword]
         if kind == "SQ":
-            content = b"".join(struct.pack("<HHI", *ITEM, len(item)) + item for item in map(_dataset, value))
+            content = b"".join(struct.pack("<HHI", *ITEM, len(item)) + item for item in map(_build_dataset, value))
         elif kind == "US":
             texts = value if isinstance(value, list) else [value]
             content = b"".join(struct.pack("<H", int(text)) for text in texts if text)
         else:
-            content = _padded("\\".join(value) if isinstance(value, list) else value, kind)
-        written.append(_element(group, element, kind, content))
+            content = _encode("\\".join(value) if isinstance(value, list) else value, kind)
+        written.append(_build_element(group, element, kind, content))
     return b"".join(written)
 
 
-def _padded(text: str, kind: str) -> bytes:
+def _encode(text: str, kind: str) -> bytes:
     content = text.encode()
     return content + (b"\0" if kind == "UI" else b" ") * (len(content) % 2)
 
 
-def _element(group: int, element: int, kind: str, content: bytes) -> bytes:
+def _build_element(group: int, element: int, kind: str, content: bytes) -> bytes:
     if kind in ("OB", "SQ", "UT"):
         return struct.pack("<HH2sHI", group, element, kind.encode(), 0, len(content)) + content
     return struct.pack("<HH2sH", group, element, kind.encode(), len(content)) + content
@@ -377,8 +377,8 @@ def _element(group: int, element: int, kind: str, content: bytes) -> bytes:
 # Reading
 
 
-def from_file(content: bytes) -> Tags:
-    """What a worklist file says, of the attributes known here; made by anybody. Raises NotDicomError."""
+def parse_file(content: bytes) -> Tags:
+    """Parse a worklist file of any origin into the supported attributes. Raises NotDicomError."""
     stream = io.BytesIO(content)
     explicit, big = True, False
     if content[128:132] == b"DICM":
@@ -386,8 +386,8 @@ def from_file(content: bytes) -> Tags:
         syntax = EXPLICIT
         elements = Elements(stream, explicit=True, big=False)
         while content[stream.tell() : stream.tell() + 2] == b"\2\0":
-            tag, length = elements.next()
-            value = elements.take(length)
+            tag, length = elements.read_tag()
+            value = elements.read_exactly(length)
             if tag == (0x0002, 0x0010):
                 syntax = value.decode("ascii", "replace").strip("\0 ")
         explicit, big = syntax != IMPLICIT, syntax == BIG_ENDIAN
@@ -397,7 +397,7 @@ def from_file(content: bytes) -> Tags:
 
 def _read(elements: Elements, stream: io.BytesIO, end: int, codec: str = "utf_8") -> Iterator[tuple[str, Any]]:
     while stream.tell() < end:
-        tag, length = elements.next()
+        tag, length = elements.read_tag()
         if tag == ITEM_END:
             return
         keyword = KEYWORDS.get(tag, "")
@@ -408,7 +408,7 @@ def _read(elements: Elements, stream: io.BytesIO, end: int, codec: str = "utf_8"
             if keyword:
                 yield keyword, items
             continue
-        value = elements.take(length)
+        value = elements.read_exactly(length)
         if not keyword:
             continue
         if kind == "US":
@@ -423,7 +423,7 @@ def _read(elements: Elements, stream: io.BytesIO, end: int, codec: str = "utf_8"
 
 def _read_items(elements: Elements, stream: io.BytesIO, end: int, codec: str) -> Iterator[Tags]:
     while stream.tell() < end:
-        tag, length = elements.next()
+        tag, length = elements.read_tag()
         if tag == SEQUENCE_END:
             return
         if tag != ITEM:
@@ -432,29 +432,29 @@ def _read_items(elements: Elements, stream: io.BytesIO, end: int, codec: str) ->
         yield dict(_read(elements, stream, inside, codec))
 
 
-# What Orthanc's plugin says (format=Simplify)
+# Orthanc's API (format=Simplify)
 
 ADDED = frozenset(("SpecificCharacterSet", "MediaStorageSOPClassUID", "SOPClassUID", "SOPInstanceUID"))
 
 
-def from_api(tags: Mapping[str, Any]) -> Tags:
-    """An entry of the REST API as `normal` would have it; what the plugin adds by itself is left out."""
+def parse_api_tags(tags: Mapping[str, Any]) -> Tags:
+    """Parse an entry of the REST API into what `normalize` returns, without what the plugin adds."""
     result: Tags = {}
     for keyword, value in tags.items():
         if keyword in ADDED:
             continue
         if isinstance(value, list):
-            result[keyword] = [from_api(item) for item in value]
+            result[keyword] = [parse_api_tags(item) for item in value]
         else:
             texts = [one.strip() for one in str(value or "").split("\\")]
             result[keyword] = texts if len(texts) > 1 else texts[0]
     return dict(sorted(result.items(), key=lambda one: DICTIONARY.get(one[0], (0xFFFF, 0, ""))[:2]))
 
 
-def to_api(tags: Tags) -> Tags:
-    """The tags as the REST API takes them."""
+def build_api_tags(tags: Tags) -> Tags:
+    """Build the tags for the REST API."""
     return {
-        keyword: [to_api(item) for item in value]
+        keyword: [build_api_tags(item) for item in value]
         if DICTIONARY[keyword][2] == "SQ"
         else "\\".join(value)
         if isinstance(value, list)
@@ -471,7 +471,7 @@ MOMENTS = {"DA": ("20261121", r"\d{8}"), "TM": ("1430", r"\d\d(\d\d(\d\d(\.\d{1,
 
 
 class Query:
-    """What entries must be: an attribute's keyword, and the value it must have.
+    """A search: attributes by keyword, and the value that each must have.
 
     As in a search for studies: `*` stands for any characters, `?` for one, dates and times may be ranges, a list means
     any of its values. Attributes of scheduled steps are given without their sequence; all that are given must be those
@@ -484,32 +484,32 @@ class Query:
         self.flags = re.DOTALL if case_sensitive else re.DOTALL | re.IGNORECASE
         for keyword, value in query.items():
             if DICTIONARY.get(keyword, (0, 0, "SQ"))[2] == "SQ":
-                wrong.append(_unknown(keyword))
+                wrong.append(_describe_unknown(keyword))
                 continue
             values = value if isinstance(value, list) else [value]
             if any(isinstance(one, (bool, list, Mapping)) for one in values):
-                wrong.append(f"query.{keyword} is no text. Put it in quotes")
+                wrong.append(f"query.{keyword} is not text. Put it in quotes")
                 continue
             texts = ["" if one is None else str(one).strip() for one in values]
-            wrong += [found for found in (_unusable(keyword, text) for text in texts or [""]) if found]
+            wrong += [found for found in (_find_value_error(keyword, text) for text in texts or [""]) if found]
             self.wanted[keyword] = texts
         if wrong:
             raise WorklistError("; ".join(wrong))
 
-    def matches(self, tags: Tags) -> bool:
+    def is_match(self, tags: Tags) -> bool:
         steps = tags.get("ScheduledProcedureStepSequence")
         places = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
         return any(self._is_met(tags, step) for step in places or [{}])
 
     def _is_met(self, tags: Tags, step: Tags) -> bool:
-        return all(self._fits(keyword, step.get(keyword, tags.get(keyword))) for keyword in self.wanted)
+        return all(self._is_value_match(keyword, step.get(keyword, tags.get(keyword))) for keyword in self.wanted)
 
-    def _fits(self, keyword: str, value: Any) -> bool:
+    def _is_value_match(self, keyword: str, value: Any) -> bool:
         kind = DICTIONARY[keyword][2]
         values = value if isinstance(value, list) else [value]
-        return any(self._same(kind, wanted, str(one or "")) for wanted in self.wanted[keyword] for one in values)
+        return any(self._is_equal(kind, wanted, str(one or "")) for wanted in self.wanted[keyword] for one in values)
 
-    def _same(self, kind: str, wanted: str, value: str) -> bool:
+    def _is_equal(self, kind: str, wanted: str, value: str) -> bool:
         if kind in ("DA", "TM") and "-" in wanted:
             first, _dash, last = wanted.partition("-")
             return bool(value) and value[: len(first)] >= first and (not last or value[: len(last)] <= last)
@@ -517,22 +517,22 @@ class Query:
         return re.fullmatch(pattern, value, self.flags) is not None
 
 
-def _unusable(keyword: str, text: str) -> str:
-    """What is wrong with a value; empty where nothing is."""
+def _find_value_error(keyword: str, text: str) -> str:
+    """Return what is wrong with a value of a search; empty where nothing is."""
     if not text:
-        return f"query.{keyword} is empty, and would find everything. Leave it out for that, or set it to a value"
+        return f"query.{keyword} is empty, and would match everything. Remove it, or set it to a value"
     example, form = MOMENTS.get(DICTIONARY[keyword][2], ("", ""))
     if not form or re.fullmatch(rf"[\d.*?]*[*?][\d.*?]*|{form}|{form}-|-{form}|{form}-{form}", text):
         return ""
     return f"query.{keyword} is '{text}'. Set it to a value such as {example}, or a range such as {example}-{example}"
 
 
-def _unknown(keyword: str) -> str:
+def _describe_unknown(keyword: str) -> str:
     if DICTIONARY.get(keyword):
         return f"query.{keyword} is a sequence. Give the attributes in its steps without it"
-    return f"query.{keyword} is no attribute of worklists that this module knows{_hint(keyword)}"
+    return f"query.{keyword} is not a worklist attribute that this module supports{_suggest(keyword)}"
 
 
-def _hint(keyword: str) -> str:
+def _suggest(keyword: str) -> str:
     close = difflib.get_close_matches(str(keyword), DICTIONARY, 1, 0.7)
     return f"; did you mean {close[0]}?" if close else ""

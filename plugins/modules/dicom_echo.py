@@ -6,17 +6,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dicom_echo
-short_description: Call a DICOM node by C-ECHO, plain or over TLS
+short_description: Send C-ECHO to a DICOM node, with or without TLS
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Calls a DICOM node from the host on which the module runs, as C(echoscu) does, and tells whether it answers, and if
-    not why - refused titles, a certificate that does not verify, a port that speaks something else.
+  - Sends C-ECHO to a DICOM node from the host on which the module runs, as C(echoscu) does, and returns whether it
+    answers, and if not, why - refused titles, a certificate that does not verify, a port with another protocol.
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
-    details: Changes nothing at all, and so calls in check mode too.
+    details: Changes nothing, and so sends C-ECHO in check mode too.
   diff_mode:
     description: Returns details on what has changed when in diff mode.
     support: none
@@ -34,31 +34,31 @@ options:
     type: str
     required: true
   calling_aet:
-    description: AE title under which to call.
+    description: AE title of the caller.
     type: str
     default: ECHOSCU
   tls:
-    description: Whether to call by DICOM over TLS.
+    description: Whether to use DICOM over TLS.
     type: bool
     default: false
   ca_path:
     description: PEM file of the CAs that may sign the node's certificate, in place of those of the system.
     type: path
   server_name:
-    description: Name to which the node's certificate must be made out. By default O(host).
+    description: Name for which the node's certificate must be valid. By default O(host).
     type: str
   client_cert:
-    description: PEM file of a client certificate, for a node that asks for one. It may hold the key too.
+    description: PEM file of a client certificate, for a node that requires one. It may contain the key too.
     type: path
   client_key:
     description: PEM file of the key of O(client_cert).
     type: path
   validate_certs:
-    description: Whether the node's certificate must be valid and made out to its name.
+    description: Whether the node's certificate must be valid for its name.
     type: bool
     default: true
   timeout:
-    description: Seconds for all of it.
+    description: Seconds until the answer.
     type: int
     default: 10
   fail:
@@ -72,7 +72,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Call the archive from the controller, over TLS
+- name: Test the DICOM port from the controller, over TLS
   lightbox.pacs.dicom_echo:
     host: pacs.example.org
     port: 11112
@@ -82,7 +82,7 @@ EXAMPLES = r"""
     ca_path: "{{ inventory_dir }}/.secrets/ca/ca.pem"
   delegate_to: localhost
 
-- name: See whether a scanner is on
+- name: Test whether a scanner is on
   lightbox.pacs.dicom_echo:
     host: 192.0.2.10
     aet: CT_ONE
@@ -101,12 +101,12 @@ seconds:
   type: float
   sample: 0.004
 details:
-  description: Why there was no answer; else empty.
+  description: Why there is no answer; else empty.
   returned: success and failure
   type: str
   sample: ''
 implementation:
-  description: What the node calls its software; null where no answer came.
+  description: Name of the node's software; null where no answer came.
   returned: success and failure
   type: str
   sample: OFFIS_DCMTK_369
@@ -136,12 +136,9 @@ encryption:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import (
-    EchoError,
-    echo,
-    tls_context,
-)
+from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError, send_echo
 from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError, tls_context
 
 
 def main() -> None:
@@ -181,20 +178,22 @@ def main() -> None:
     }
     where = f"{params['host']}:{params['port']}"
     try:
-        answer = echo(
+        options = {name: params[name] for name in ("ca_path", "client_cert", "client_key", "validate_certs")}
+        answer = send_echo(
             params["host"],
             params["port"],
             params["aet"],
             params["calling_aet"],
             params["timeout"],
-            tls_context(params) if params["tls"] else None,
+            tls_context(**options) if params["tls"] else None,
             params["server_name"] or params["host"],
         )
         result.update(
             reachable=True, seconds=answer.seconds, implementation=answer.implementation, encryption=answer.tls
         )
-    except EchoError as error:
-        result["details"] = f"{params['aet']} at {where} {error}."
+    except (EchoError, TlsError) as error:
+        text = str(error) if isinstance(error, TlsError) else f"{params['aet']} at {where} {error}"
+        result["details"] = text if text.endswith("?") else f"{text}."
         if params["fail"]:
             module.fail_json(msg=result["details"], **result)
     module.exit_json(changed=False, **result)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: file_set
-short_description: Put several small files and directories on a server in one call
+short_description: Write several small files and directories in one call
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_dicomweb_server
-short_description: Tell an archive which DICOMweb servers there are
+short_description: Manage DICOMweb servers of Orthanc
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Adds, changes and removes the DICOMweb servers that an Orthanc archive knows, without a restart. One by O(name),
+  - Adds, changes and removes the DICOMweb servers that are registered in Orthanc, without a restart. One by O(name),
     or a list of them by O(servers) in one call.
   - Only what you give is compared and changed; the rest of a server stays as it is.
-  - A call that changes nothing sends one HTTP request. After a change the archive is read again.
-  - An archive never shows a password or the values of headers. See O(update_password).
-  - Needs the archive's DICOMweb plugin.
+  - A call that changes nothing sends one HTTP request. After a change Orthanc is queried again.
+  - Orthanc never shows a password or the values of headers. See O(update_password).
+  - Needs Orthanc's DICOMweb plugin.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.orthanc.secrets
@@ -28,22 +28,22 @@ attributes:
     details: Passwords and values of headers are left out.
 options:
   name:
-    description: Name by which the archive calls the server. Mutually exclusive with O(servers).
+    description: Name of the server. Mutually exclusive with O(servers).
     type: str
   server_url: &server_url
-    description: Address of the server's DICOMweb API as the archive sees it. Needed for a new server.
+    description: Address of the server's DICOMweb API as Orthanc sees it. Needed for a new server.
     type: str
   username: &username
-    description: Name by which the archive logs in there. Empty means without a login.
+    description: Name by which Orthanc logs in there. Empty means without a login.
     type: str
   password: &password
     description: Password of O(username). Needed whenever what has a login is changed.
     type: str
   certificate_file: &certificate_file
-    description: Path, as the archive sees it, of the PEM file of its client certificate. Empty means none.
+    description: Path, as Orthanc sees it, of the PEM file of its client certificate. Empty means none.
     type: str
   certificate_key_file: &certificate_key_file
-    description: Path, as the archive sees it, of the key of O(certificate_file).
+    description: Path, as Orthanc sees it, of the key of O(certificate_file).
     type: str
   certificate_key_password: &certificate_key_password
     description: Password of the key.
@@ -52,36 +52,36 @@ options:
     description: Whether the client certificate comes from a hardware security module.
     type: bool
   http_headers: &http_headers
-    description: Headers that the archive sends along, all of them; their values are secret.
+    description: Headers that Orthanc sends along, all of them; their values are secret.
     type: dict
   properties: &properties
-    description: Further properties that plugins look for, all of them. The archive keeps text of every value.
+    description: Further properties that plugins look for, all of them. Orthanc keeps text of every value.
     type: dict
   server_timeout: &server_timeout
-    description: Seconds that the archive waits for the server. V(0) means its option C(HttpTimeout).
+    description: Seconds that Orthanc waits for the server. V(0) means its option C(HttpTimeout).
     type: int
   has_delete: &has_delete
-    description: Whether the archive may ask the server to delete; not every server can.
+    description: Whether Orthanc may request the server to delete; not every server can.
     type: bool
   chunked_transfers: &chunked_transfers
     description:
-      - Whether the archive may send without saying how long it will be. Set V(false) for servers that refuse that.
+      - Whether Orthanc may send without the length of the body. Set V(false) for servers that refuse that.
     type: bool
   universal_transfer_syntax: &universal_transfer_syntax
     description: Whether the server understands C(transfer-syntax=*). Set V(false) for older ones.
     type: bool
   state:
-    description: Whether the server O(name) is there.
+    description: Whether the server O(name) exists.
     type: str
     choices: [present, absent]
     default: present
   servers:
-    description: Servers that are there. Mutually exclusive with O(name) and what describes one.
+    description: List of servers. Mutually exclusive with O(name) and the options of one server.
     type: list
     elements: dict
     suboptions:
       name:
-        description: Name by which the archive calls the server.
+        description: Name of the server.
         type: str
         required: true
       server_url: *server_url
@@ -99,19 +99,19 @@ options:
       universal_transfer_syntax: *universal_transfer_syntax
   exclusive:
     description:
-      - Whether O(servers) is the whole truth. V(true) removes the servers that are not in it.
+      - Whether O(servers) is authoritative. V(true) removes the servers that are not listed.
       - V(false) keeps them and returns them as RV(unlisted).
     type: bool
     default: false
   dicomweb_root:
-    description: The archive's option C(DicomWeb.Root).
+    description: Orthanc's option C(DicomWeb.Root).
     type: str
     default: /dicom-web
   persistent:
     description:
-      - What you know of the archive's option C(DicomWeb.ServersInDatabase). Where it is not V(true), the archive
+      - The value of Orthanc's option C(DicomWeb.ServersInDatabase). Where it is not V(true), Orthanc
         forgets at its next restart what this module changed, and reads its configuration's C(DicomWeb.Servers) again.
-      - The archive reports this nowhere, so a change comes with a warning until you set this.
+      - Orthanc does not report it, so a change comes with a warning until you set this.
     type: bool
 seealso:
   - module: lightbox.pacs.orthanc_info
@@ -140,8 +140,8 @@ EXAMPLES = r"""
 RETURN = r"""
 servers:
   description:
-    - All servers that the archive knows afterwards, by name, without secrets. In check mode those that it would know.
-    - C(http_headers) lists names of headers. What the archive does not report is missing.
+    - All registered servers afterwards, by name, without secrets. In check mode, as they would be.
+    - C(http_headers) lists names of headers. What Orthanc does not report is missing.
   returned: success
   type: list
   elements: dict
@@ -149,7 +149,7 @@ servers:
     - {name: research, server_url: 'https://research.example.org/dicom-web/', pkcs11: false, server_timeout: 0,
        has_delete: false, http_headers: [Authorization], properties: {}}
 unlisted:
-  description: The servers of the archive that are not among those given, as RV(servers); none with O(exclusive=true).
+  description: The servers of Orthanc that are not among those given, as RV(servers); none with O(exclusive=true).
   returned: success
   type: list
   elements: dict

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_echo
-short_description: Let an archive call its modalities by C-ECHO, and tell who answers
+short_description: Test the DICOM connections of Orthanc to its modalities
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - An Orthanc archive calls each of the modalities by DICOM, several at once. The module tells who answered, how fast,
-    and why the others did not.
+  - Orthanc sends C-ECHO to its modalities, several at once. The module reports which answered, how fast, and why the
+    others did not.
   - One HTTP request for each modality, and one more where O(modalities) is not given.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
@@ -25,11 +25,11 @@ attributes:
 options:
   modalities:
     description:
-      - Names of modalities that the archive knows. Where neither this nor O(nodes) is given, all that it knows.
+      - Names of modalities that are registered in Orthanc. By default all, or none where O(nodes) is given.
     type: list
     elements: str
   nodes:
-    description: DICOM nodes that the archive need not know yet.
+    description: DICOM nodes that need not be registered in Orthanc.
     type: list
     elements: dict
     suboptions:
@@ -50,11 +50,10 @@ options:
         required: true
   check_find:
     description:
-      - Whether each must answer a query (C-FIND) too. Where not given, the archive's option C(DicomEchoChecksFind)
-        says so.
+      - Whether each must answer a query (C-FIND) too. By default as Orthanc's option C(DicomEchoChecksFind) is set.
     type: bool
   echo_timeout:
-    description: Seconds that the archive waits for each.
+    description: Seconds that Orthanc waits for each.
     type: int
     default: 10
   parallel:
@@ -66,8 +65,8 @@ options:
     type: bool
     default: false
 notes:
-  - An archive in a container calls with the container's network; so this tells what M(lightbox.pacs.dicom_echo) from
-    the host cannot.
+  - Orthanc in a container uses the container's network. So this tests what M(lightbox.pacs.dicom_echo) on the host
+    cannot.
 seealso:
   - module: lightbox.pacs.dicom_echo
   - module: lightbox.pacs.orthanc_modality
@@ -95,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 echoes:
-  description: What came of each, in the order given, or by name.
+  description: The result of each, in the order given, or by name.
   returned: success and failure
   type: list
   elements: dict
@@ -112,7 +111,7 @@ echoes:
       type: float
       sample: 0.012
     details:
-      description: Why it did not answer, in the words of the archive; else empty.
+      description: Why it did not answer, as Orthanc reports it; else empty.
       type: str
       sample: "Error in the network protocol: DicomAssociation - connecting to AET ..."
 unreachable_names:
@@ -140,24 +139,24 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
-# What an archive answers where the node is at fault: a network that fails, a refusal, a node that it does not know.
+# What Orthanc answers where the node is at fault: a network that fails, a refusal, a node that is not registered.
 FAULTS_OF_THE_NODE = (400, 404, 500, 504)
 
 
 class Echo:
-    """One call: its name in the results, and how the archive is asked for it."""
+    """One C-ECHO: its name in the results, and the request to Orthanc."""
 
     def __init__(self, name: str, path: str, body: dict[str, Any]) -> None:
         self.name, self.path, self.body = name, path, body
 
     def run(self, params: dict[str, Any]) -> dict[str, Any]:
-        # The archive waits that long for the connection, and again for each answer.
-        patience = 3 * params["echo_timeout"] + 5
-        archive = Orthanc({**params, "timeout": max(params["timeout"], patience)})
+        # Orthanc waits that long for the connection, and again for each answer.
+        timeout = 3 * params["echo_timeout"] + 5
+        archive = Orthanc({**params, "timeout": max(params["timeout"], timeout)})
         begin = time.monotonic()
         details = ""
         try:
@@ -165,7 +164,7 @@ class Echo:
         except OrthancError as error:
             if error.status not in FAULTS_OF_THE_NODE:
                 raise
-            details = "The archive does not know it." if error.status == 404 else error.details or str(error)
+            details = "It is not registered in Orthanc." if error.status == 404 else error.details or str(error)
         return {
             "name": self.name,
             "reachable": not details,
@@ -174,23 +173,23 @@ class Echo:
         }
 
 
-def echoes(params: dict[str, Any]) -> list[Echo]:
-    """All calls to be made."""
+def list_echoes(params: dict[str, Any]) -> list[Echo]:
+    """List the requests to send."""
     options: dict[str, Any] = {"Timeout": params["echo_timeout"]}
     if params["check_find"] is not None:
         options["CheckFind"] = params["check_find"]
     names = params["modalities"]
     if names is None:
         names = sorted(Orthanc(params).get("/modalities")) if params["nodes"] is None else []
-    found = [Echo(name, route("modalities", name, "echo"), options) for name in names]
+    found = [Echo(name, build_path("modalities", name, "echo"), options) for name in names]
     for node in params["nodes"] or []:
         body = {"AET": node["aet"], "Host": node["host"], "Port": node["port"], **options}
         found.append(Echo(node["name"] or node["aet"], "/tools/dicom-echo", body))
     return found
 
 
-def table(results: list[dict[str, Any]]) -> list[str]:
-    """The results as lines, each column as wide as its widest."""
+def format_table(results: list[dict[str, Any]]) -> list[str]:
+    """Format the results as aligned lines."""
     rows = [("NAME", "ANSWERS", "SECONDS", "DETAILS")]
     rows += [
         (one["name"], "yes" if one["reachable"] else "no", f"{one['seconds']:.3f}", one["details"]) for one in results
@@ -228,13 +227,13 @@ def main() -> None:
     if wrong:
         module.fail_json(msg=f"nodes: '{wrong[0]}' is not an AE title. Set it to 1 to 16 printable ASCII characters.")
     try:
-        calls = echoes(params)
+        calls = list_echoes(params)
         with ThreadPoolExecutor(params["parallel"]) as pool:
             results = list(pool.map(lambda call: call.run(params), calls))
     except OrthancError as error:
         module.fail_json(msg=str(error))
     silent = [one["name"] for one in results if not one["reachable"]]
-    answer = {"echoes": results, "unreachable_names": silent, "table": table(results)}
+    answer = {"echoes": results, "unreachable_names": silent, "table": format_table(results)}
     if silent and params["fail"]:
         module.fail_json(msg=f"No answer from {', '.join(silent)}.", **answer)
     module.exit_json(changed=False, **answer)

@@ -6,19 +6,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_files_verify
-short_description: Compare every image of an archive with an index that it had before
+short_description: Verify Orthanc's files against an earlier index
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Asks the archive for the MD5 of every instance that stands in an old SQLite index and compares both.
-  - Then lets the archive read each file from its storage and compute the MD5 anew. That takes as long as reading all
+  - Queries Orthanc for the MD5 of every instance in an old SQLite index and compares both.
+  - Then lets Orthanc read each file from its storage and compute the MD5 again, which takes as long as reading all
     images.
-  - Instances that came later are not looked at. It changes nothing.
-  - An archive that deletes an instance removes its file, too. So an instance that is gone with its file was deleted
+  - Instances that were stored later are not compared. It changes nothing.
+  - When Orthanc deletes an instance, it removes the file, too. So an instance that is gone with its file was deleted
     (or replaced by another one, under another file), which O(deleted) judges. One that is gone while its file is still
     in the storage is lost, and always fails; so does one whose file is missing or differs.
-  - Files are looked for beside the index. Where no file can be (no folder of a storage is there, as with all images in
-    a bucket), or where the server cannot look, an instance that is gone always fails.
+  - Files are searched beside the index. Where no file can be (no folder of a storage is there, as with all images in
+    a bucket), or where the server cannot read it, an instance that is gone always fails.
   - It fails when the old index cannot be read to its end.
 extends_documentation_fragment: lightbox.pacs.orthanc
 attributes:
@@ -30,22 +30,22 @@ attributes:
     support: none
 options:
   index:
-    description: Path of the old SQLite index. No archive may use it.
+    description: Path of the old SQLite index. No running Orthanc may use it.
     type: path
     required: true
   files:
-    description: Whether the files are read, too. V(false) compares what the indexes say.
+    description: Whether the files are read, too. V(false) compares only the indexes.
     type: bool
     default: true
   threads:
-    description: How many instances are asked for at the same time.
+    description: How many instances are queried at the same time.
     type: int
     default: 4
   deleted:
     description:
-      - What to do when instances are gone with their files. V(fail) right after the index was copied, when nobody can
-        have deleted any; V(report) later.
-      - Files in a bucket are not looked for. V(fail) where some images are in one.
+      - What to do when instances are gone with their files. V(fail) right after the index was copied, when no
+        client can have deleted any; V(report) later.
+      - Files in a bucket are not searched. V(fail) where some images are in one.
     type: str
     choices: [fail, report]
     default: fail
@@ -54,7 +54,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Compare every image with the index that the archive had before
+- name: Compare every image with the index that Orthanc had before
   lightbox.pacs.orthanc_files_verify:
     url: http://127.0.0.1:8042
     url_username: reverse_proxy
@@ -74,7 +74,7 @@ deleted_count:
   type: int
   sample: 0
 deleted:
-  description: Up to 20 of them, each with what became of it.
+  description: Up to 20 of them, each with what happened to it.
   returned: when every instance was compared
   type: list
   elements: str
@@ -88,7 +88,6 @@ wrong:
 """
 
 import contextlib
-import json
 import os
 import re
 import sqlite3
@@ -100,15 +99,15 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
 INSTANCES = "FROM Resources r JOIN AttachedFiles a ON a.id = r.internalId WHERE r.resourceType = 4 AND a.fileType = 1"
 
 
 class Work:
-    """The instances of the old index, shared out to threads."""
+    """The instances of the old index, distributed to threads."""
 
     def __init__(self, params: dict[str, Any], rows: Iterator[tuple[str, str, str]]) -> None:
         self.params, self.rows = params, rows
@@ -122,16 +121,16 @@ class Work:
         with os.scandir(self.storage) as found:
             self.has_storage = any(re.fullmatch("[0-9a-f]{2}", one.name) and one.is_dir() for one in found)
 
-    def next(self) -> tuple[str, str, str] | None:
+    def take_row(self) -> tuple[str, str, str] | None:
         with self.lock:
             return None if self.broken else next(self.rows, None)
 
     def run(self) -> None:
         try:
-            with contextlib.closing(self.archive.connection()) as connection:
-                while row := self.next():
+            with contextlib.closing(self.archive.clone()) as archive:
+                while row := self.take_row():
                     name, expected, file = row
-                    wrong, deleted = self.compare(connection, name, expected, file)
+                    wrong, deleted = self.compare(archive, name, expected, file)
                     with self.lock:
                         self.checked += 1
                         if wrong:
@@ -142,8 +141,8 @@ class Work:
             with self.lock:
                 self.broken = self.broken or error
 
-    def not_deleted(self, file: str) -> str:
-        """Why an instance that is gone was not deleted with its file: the file is there, or nobody can know; or ""."""
+    def find_kept_file(self, file: str) -> str:
+        """Return why a missing instance was not deleted with its file: it is there, or cannot be searched; or ""."""
         if not self.has_storage:
             return f"has no storage beside the old index, in which its file {file} could be looked for"
         for place in (os.path.join(file[:2], file[2:4], file), os.path.join("orphaned", file)):
@@ -152,41 +151,31 @@ class Work:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError as error:
-                return f"has the file {file}, at which the server cannot look: {error.strerror}"
+                return f"has the file {file}, which the server cannot read: {error.strerror}"
             return f"still has its file {file}"
         return ""
 
-    @staticmethod
-    def find(connection: Any, path: str) -> Any:
-        """The answer, parsed; None where there is no such thing."""
-        try:
-            return json.loads(connection.send("GET", path))
-        except OrthancError as error:
-            if error.status == 404:
-                return None
-            raise
-
-    def compare(self, connection: Any, name: str, expected: str, file: str) -> tuple[str, str]:
-        """What is wrong with one instance, and how it was deleted; "" where it is not so."""
-        path = route("instances", name, "attachments", "dicom")
+    def compare(self, archive: Orthanc, name: str, expected: str, file: str) -> tuple[str, str]:
+        """Return what is wrong with one instance, and how it was deleted; each "" where it is not so."""
+        path = build_path("instances", name, "attachments", "dicom")
         deleted = ""
         try:
-            found = connection.send("GET", path + "/md5").decode().strip()
+            found = archive.get_text(path + "/md5")
             if found != expected:
-                now = self.find(connection, path + "/info") or {}
-                if now.get("Uuid", file) == file or self.not_deleted(file):
-                    return f"has the MD5 {found} in the archive, and {expected} in the old index", ""
+                now = archive.find(path + "/info") or {}
+                if now.get("Uuid", file) == file or self.find_kept_file(file):
+                    return f"has the MD5 {found} in Orthanc, and {expected} in the old index", ""
                 deleted = "was replaced by another file"
             if self.params["files"]:
-                connection.send("POST", path + "/verify-md5")
+                archive.request("POST", path + "/verify-md5")
         except OrthancError as error:
             if error.status not in (404, 500):
                 raise
             # 404: not in the index; of verify-md5: the file's content is another. 500: the file cannot be read.
-            if error.status == 404 and self.find(connection, route("instances", name)) is None:
-                if kept := self.not_deleted(file):
-                    return f"is missing in the archive, which {kept}", ""
-                return "", "is not in the archive any more, and neither is its file"
+            if error.status == 404 and archive.find(build_path("instances", name)) is None:
+                if kept := self.find_kept_file(file):
+                    return f"is missing in Orthanc, which {kept}", ""
+                return "", "is not in Orthanc any more, and neither is its file"
             return "is missing, or its file is not what it was", ""
         return "", deleted
 
@@ -208,7 +197,7 @@ def main() -> None:
         expected = index.execute(f"SELECT count(*) {INSTANCES}").fetchone()[0]
         rows = index.execute(f"SELECT r.publicId, a.uncompressedMD5, a.uuid {INSTANCES}")
         work = Work(module.params, rows)
-        work.archive.get("/changes", {"last": ""})  # one clear message where the archive does not answer
+        work.archive.get("/changes", {"last": ""})  # one clear message where Orthanc does not answer
         threads = [threading.Thread(target=work.run) for _unused in range(max(1, module.params["threads"]))]
         for thread in threads:
             thread.start()
@@ -221,12 +210,12 @@ def main() -> None:
     except sqlite3.Error as error:
         module.fail_json(
             msg=f"orthanc_files_verify: the old index {module.params['index']} cannot be read to its end: {error}. "
-            "Nobody knows whether the archive has every image. The old index is kept."
+            "So whether Orthanc has every image is unknown. The old index is kept."
         )
     except Exception as error:
-        said = str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}"
-        module.fail_json(msg=f"orthanc_files_verify: {said}")
-    told = {
+        reason = str(error) if isinstance(error, OrthancError) else f"{type(error).__name__}: {error}"
+        module.fail_json(msg=f"orthanc_files_verify: {reason}")
+    counts = {
         "instances": work.checked,
         "deleted_count": len(work.deleted),
         "deleted": sorted(work.deleted)[:20],
@@ -237,9 +226,9 @@ def main() -> None:
             msg=f"orthanc_files_verify: {len(wrong)} of {work.checked} instances are not what they were. "
             "The old index is kept.",
             wrong=wrong[:20],
-            **told,
+            **counts,
         )
-    module.exit_json(changed=False, **told)
+    module.exit_json(changed=False, **counts)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_index_copy
-short_description: Copy an archive's index from SQLite to PostgreSQL
+short_description: Copy Orthanc's index from SQLite to PostgreSQL
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Copies every row of a stopped archive's SQLite index into the tables that Orthanc's PostgreSQL plugin has made. The
+  - Copies every row of a stopped Orthanc's SQLite index into the tables that its PostgreSQL plugin has created. The
     images stay where they are.
-  - All of it is one transaction, with a note of what was copied. A copy that is cut off anywhere leaves nothing behind,
-    and the next call begins anew. A copy that was finished is found by that note, and is not done again.
+  - All of it is one transaction, with a record of what was copied. A copy that is interrupted anywhere leaves nothing
+    behind, and the next call starts again. A finished copy is found by that record, and is not repeated.
   - Before the transaction ends every row is read back from PostgreSQL and compared with what SQLite has (count
     and sum of hashes for each table), and the counts and sizes with those of SQLite's own tables.
-  - The SQLite index is only read. Where the archive was killed, SQLite first completes the file from its log, as the
-    archive would; in check mode it completes a copy, which is removed again.
+  - The SQLite index is only read. Where Orthanc was killed, SQLite first completes the file from its log, as
+    Orthanc would; in check mode it completes a copy, which is removed again.
 requirements:
   - psycopg2 on the server (Debian's python3-psycopg2)
 attributes:
@@ -30,12 +30,12 @@ attributes:
     support: none
 options:
   index:
-    description: Path of the SQLite index, the file C(index) in the archive's directory. The archive must not run.
+    description: Path of the SQLite index, the file C(index) in Orthanc's directory. Orthanc must not run.
     type: path
     required: true
   server:
     description:
-      - The archive's C(DatabaseServerIdentifier), under which PostgreSQL keeps what is this archive's own, such as
+      - Orthanc's C(DatabaseServerIdentifier), under which PostgreSQL keeps what belongs to this Orthanc, such as
         modalities.
     type: str
     required: true
@@ -259,7 +259,7 @@ def copied(path: str, directory: str) -> Iterator[str]:
 
 
 def open_index(path: str) -> sqlite3.Connection:
-    """The index, completed from its log where the archive was killed, and never written otherwise."""
+    """The index, completed from its log where Orthanc was killed, and never written otherwise."""
     if has_log(path):
         owner = os.stat(path)
         with_log = sqlite3.connect(path, isolation_level=None, timeout=5)
@@ -302,7 +302,7 @@ class Copy:
     def check(self) -> None:
         """Refuse what this module does not know, before it writes anything."""
         if not self.columns("globalproperties"):
-            raise CopyError("the database has no tables yet: the archive's plugin makes them at its first start there")
+            raise CopyError("the database has no tables yet: Orthanc's plugin makes them at its first start there")
         version = self.ask("SELECT value FROM GlobalProperties WHERE property = 1")
         revision = int(self.ask("SELECT value FROM GlobalProperties WHERE property = 4") or 0)
         if version != "6" or revision not in REVISIONS:
@@ -310,7 +310,7 @@ class Copy:
                 f"the tables in the database have version {version}, revision {revision}, unknown to this module"
             )
         if self.ask_index("SELECT value FROM GlobalProperties WHERE property = 1") != b"6":
-            raise CopyError("the index is of another version than 6; start the archive once with a current image")
+            raise CopyError("the index is of another version than 6; start Orthanc once with a current image")
         for table in ("KeyValueStores", "Queues"):
             if (
                 self.index_columns(table)
@@ -560,7 +560,7 @@ def copy_index(module: AnsibleModule, connection: Any, path: str) -> dict[str, A
                 )
             known = work.ask("SELECT fingerprint FROM lightbox_moved") if work.columns("lightbox_moved") else None
             if known is None and work.ask("SELECT EXISTS (SELECT 1 FROM Resources)"):
-                raise CopyError("the database has images of an archive already; take an empty one")
+                raise CopyError("the database has images of Orthanc already; take an empty one")
             changed = known != mark
             if changed and known is not None and work.ask("SELECT digest FROM lightbox_moved") != str(work.stored()):
                 raise CopyError(

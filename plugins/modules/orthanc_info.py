@@ -6,12 +6,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_info
-short_description: Read what an archive is, holds and knows, and whether it is well
+short_description: Gather information about Orthanc
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Reads an Orthanc archive's version, plugins, counts, health, and the nodes that it knows.
-  - One HTTP request for each subset; for V(plugins) one more for each plugin, as the archive tells their versions one
+  - Returns Orthanc's version, plugins, counts and health, and the nodes that are registered.
+  - One HTTP request for each subset; for V(plugins) one more for each plugin, as Orthanc reports their versions one
     by one.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
@@ -20,13 +20,13 @@ options:
   gather_subset:
     description:
       - What to read.
-      - With V(health), an archive that does not answer is a value and no failure; without it, it is a failure.
+      - With V(health), an Orthanc that does not answer is a result and not a failure.
     type: list
     elements: str
     choices: [system, plugins, statistics, health, modalities, peers, dicomweb_servers]
     default: [system, plugins, statistics, health]
   dicomweb_root:
-    description: The archive's option C(DicomWeb.Root).
+    description: Orthanc's option C(DicomWeb.Root).
     type: str
     default: /dicom-web
 seealso:
@@ -36,7 +36,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See which version runs and whether it is well
+- name: Gather version and health
   lightbox.pacs.orthanc_info:
     url: http://127.0.0.1:8042
     url_username: admin
@@ -55,28 +55,28 @@ EXAMPLES = r"""
 
 RETURN = r"""
 health:
-  description: Whether the archive is well. Null where not asked for.
+  description: Whether Orthanc is healthy. Null where not requested.
   returned: success
   type: dict
   contains:
     alive:
-      description: Whether the process answers. To start it anew helps only where this is false.
+      description: Whether the process answers. Only where this is false a restart helps.
       type: bool
     ready:
-      description: Whether it can serve - it reaches its database. The archive's C(/system) does not tell.
+      description: Whether it can serve - it reaches its database. Orthanc's C(/system) does not report it.
       type: bool
     details:
       description: What is wrong; else empty.
       type: str
       sample: ''
     last_change:
-      description: Sequence number of the last change in the archive; null where it is not ready.
+      description: Sequence number of the last change in Orthanc; null where it is not ready.
       type: int
       sample: 1234
 system:
   description:
-    - The archive's own description, with its names in snake case. Null where not asked for or not alive.
-    - Newer archives tell more. Those below are always there.
+    - Orthanc's own description, with its names in snake case. Null where not requested or not alive.
+    - Newer releases return more. These are always there.
   returned: success
   type: dict
   contains:
@@ -89,7 +89,7 @@ system:
       type: int
       sample: 27
     name:
-      description: The archive's name.
+      description: Orthanc's name.
       type: str
     dicom_aet:
       description: Its AE title.
@@ -98,11 +98,11 @@ system:
       description: Path of the plugin that keeps the index; null for the built-in SQLite.
       type: str
     capabilities:
-      description: What the database can do, by name; empty with archives before 1.12.5.
+      description: What the database can do, by name; empty before Orthanc 1.12.5.
       type: dict
       sample: {has_extended_find: true}
 plugins:
-  description: The plugins that are loaded, and what they say of themselves. Null where not asked for or not alive.
+  description: The plugins that are loaded, and their descriptions. Null where not requested or not alive.
   returned: success
   type: list
   elements: dict
@@ -119,7 +119,7 @@ plugins:
       description: What it is for.
       type: str
 statistics:
-  description: What the archive holds. Null where not asked for, not alive, or not ready.
+  description: What Orthanc holds. Null where not requested, not alive, or not ready.
   returned: success
   type: dict
   contains:
@@ -142,17 +142,17 @@ statistics:
       description: Bytes before compression.
       type: int
 modalities:
-  description: As returned by M(lightbox.pacs.orthanc_modality). Null where not asked for or not alive.
+  description: As returned by M(lightbox.pacs.orthanc_modality). Null where not requested or not alive.
   returned: success
   type: list
   elements: dict
 peers:
-  description: As returned by M(lightbox.pacs.orthanc_peer). Null where not asked for or not alive.
+  description: As returned by M(lightbox.pacs.orthanc_peer). Null where not requested or not alive.
   returned: success
   type: list
   elements: dict
 dicomweb_servers:
-  description: As C(servers) of M(lightbox.pacs.orthanc_dicomweb_server). Null where not asked for or not alive.
+  description: As C(servers) of M(lightbox.pacs.orthanc_dicomweb_server). Null where not requested or not alive.
   returned: success
   type: list
   elements: dict
@@ -165,8 +165,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_registry import (
     DicomWebServers,
@@ -179,55 +179,55 @@ SUBSETS = ("system", "plugins", "statistics", "health", "modalities", "peers", "
 REGISTRIES: dict[str, type[Registry]] = {"modalities": Modalities, "peers": Peers, "dicomweb_servers": DicomWebServers}
 
 
-def snake(name: str) -> str:
+def to_snake_case(name: str) -> str:
     """DatabaseServerIdentifier as database_server_identifier, IsHttpServerSecure as is_http_server_secure."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
-def system(archive: Orthanc) -> dict[str, Any]:
-    said = archive.system
-    found = {snake(name): value for name, value in said.items()}
-    found["capabilities"] = {snake(name): value for name, value in said.get("Capabilities", {}).items()}
+def read_system(archive: Orthanc) -> dict[str, Any]:
+    answer = archive.system
+    found = {to_snake_case(name): value for name, value in answer.items()}
+    found["capabilities"] = {to_snake_case(name): value for name, value in answer.get("Capabilities", {}).items()}
     return found
 
 
-def plugins(archive: Orthanc) -> list[dict[str, Any]]:
+def read_plugins(archive: Orthanc) -> list[dict[str, Any]]:
     found = []
     for name in archive.get("/plugins"):
         if name != "explorer.js":  # which is listed first, and no plugin
-            said = archive.get(route("plugins", name))
+            answer = archive.get(build_path("plugins", name))
             found.append(
-                {"id": name, "version": said.get("Version", ""), "description": said.get("Description", "").strip()}
+                {"id": name, "version": answer.get("Version", ""), "description": answer.get("Description", "").strip()}
             )
     return sorted(found, key=lambda plugin: plugin["id"])
 
 
-def statistics(archive: Orthanc) -> dict[str, int] | None:
+def read_statistics(archive: Orthanc) -> dict[str, int] | None:
     try:
-        said = archive.get("/statistics")
+        answer = archive.get("/statistics")
     except OrthancError as error:
         if error.status == 503:
             return None
         raise
     return {
-        "patients": said["CountPatients"],
-        "studies": said["CountStudies"],
-        "series": said["CountSeries"],
-        "instances": said["CountInstances"],
-        "disk_bytes": int(said["TotalDiskSize"]),
-        "uncompressed_bytes": int(said["TotalUncompressedSize"]),
+        "patients": answer["CountPatients"],
+        "studies": answer["CountStudies"],
+        "series": answer["CountSeries"],
+        "instances": answer["CountInstances"],
+        "disk_bytes": int(answer["TotalDiskSize"]),
+        "uncompressed_bytes": int(answer["TotalUncompressedSize"]),
     }
 
 
-def health(archive: Orthanc) -> dict[str, Any]:
-    """Asks for the last change, because the archive must ask its database for it. Raises where the login is wrong."""
+def read_health(archive: Orthanc) -> dict[str, Any]:
+    """Query the last change, for which Orthanc queries its database. Raises OrthancError where the login is wrong."""
     found: dict[str, Any] = {"alive": True, "ready": True, "details": "", "last_change": None}
     try:
         found["last_change"] = archive.get("/changes?last")["Last"]
     except OrthancError as error:
         if error.status is not None and error.status < 500:
             raise
-        # The archive says what is wrong; a reverse proxy that does not reach it does not.
+        # Orthanc reports details; a reverse proxy that does not reach it does not.
         found.update(alive=bool(error.details), ready=False, details=str(error))
     return found
 
@@ -237,16 +237,16 @@ def gather(params: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = dict.fromkeys(SUBSETS)
     archive = Orthanc(params)
     if "health" in wanted:
-        found["health"] = health(archive)
+        found["health"] = read_health(archive)
         if not found["health"]["alive"]:
             return found
-    for subset, read in (("system", system), ("plugins", plugins), ("statistics", statistics)):
+    for subset, read in (("system", read_system), ("plugins", read_plugins), ("statistics", read_statistics)):
         if subset in wanted:
             found[subset] = read(archive)
     for subset, kind in REGISTRIES.items():
         if subset in wanted:
             registry = kind(archive, params)
-            found[subset] = registry.shown(registry.listing())
+            found[subset] = registry.describe_all(registry.list_objects())
     return found
 
 

@@ -6,19 +6,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_job_info
-short_description: Read what an archive works on, and what came of it
+short_description: Gather information about Orthanc jobs
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Reads the jobs of an Orthanc archive, such as sending a study or making an archive of it - those that wait, run, and
-    the last of those that ended.
+  - Returns the jobs of Orthanc, such as sending a study or zipping it - those that wait and run, and the last of
+    those that ended.
   - One HTTP request.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.attributes.info_module
 options:
   job:
-    description: Identifier of one job. One that the archive does not know is no failure; RV(jobs) is empty then.
+    description: Identifier of one job. RV(jobs) is empty where Orthanc does not have it.
     type: str
   states:
     description: Only jobs in one of these states.
@@ -26,12 +26,12 @@ options:
     elements: str
     choices: [pending, running, success, failure, paused, retry]
   types:
-    description: Only jobs of one of these types, as the archive calls them, such as V(DicomModalityStore).
+    description: Only jobs of one of these types, by Orthanc's names, such as V(DicomModalityStore).
     type: list
     elements: str
 notes:
-  - An archive remembers as many jobs that ended as its option C(JobsHistorySize) says, 10 by default.
-  - Jobs belong to one node. Of several archives on one database each knows its own only.
+  - Orthanc keeps as many jobs that ended as its option C(JobsHistorySize) allows, 10 by default.
+  - Jobs belong to one process. Where several share a database, each has only its own.
 seealso:
   - module: lightbox.pacs.orthanc_info
 """
@@ -67,7 +67,7 @@ jobs:
       description: Identifier of the job.
       type: str
     type:
-      description: What the archive calls it.
+      description: What Orthanc calls it.
       type: str
       sample: DicomModalityStore
     state:
@@ -87,7 +87,7 @@ jobs:
       description: When it ended, in UTC; null while it did not.
       type: str
     estimated_completion:
-      description: When the archive expects it to end, in UTC; null where it does not know.
+      description: When Orthanc expects it to end, in UTC; null where it does not know.
       type: str
     runtime_seconds:
       description: How long it has run.
@@ -99,7 +99,7 @@ jobs:
       description: The error in words; empty where there is none.
       type: str
     content:
-      description: What the job says of itself, depending on its type, with the archive's names.
+      description: What the job reports, depending on its type, by Orthanc's names.
       type: dict
 """
 
@@ -110,20 +110,20 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 
 STATES = ["pending", "running", "success", "failure", "paused", "retry"]
 
 
-def moment(text: str | None) -> str | None:
-    """20261121T032459.123456 as 2026-11-21T03:24:59Z. The archive's clock is UTC."""
+def format_time(text: str | None) -> str | None:
+    """20261121T032459.123456 as 2026-11-21T03:24:59Z. Orthanc's clock is UTC."""
     found = re.match(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)", text or "")
     return "{}-{}-{}T{}:{}:{}Z".format(*found.groups()) if found else None
 
 
-def shown(job: dict[str, Any]) -> dict[str, Any]:
+def format_job(job: dict[str, Any]) -> dict[str, Any]:
     failed = job.get("ErrorCode", 0) != 0
     words = [job.get("ErrorDescription"), job.get("ErrorDetails")]
     return {
@@ -132,9 +132,9 @@ def shown(job: dict[str, Any]) -> dict[str, Any]:
         "state": job["State"].lower(),
         "progress": job["Progress"],
         "priority": job["Priority"],
-        "created": moment(job["CreationTime"]),
-        "completed": moment(job.get("CompletionTime")),
-        "estimated_completion": moment(job.get("EstimatedTimeOfArrival")),
+        "created": format_time(job["CreationTime"]),
+        "completed": format_time(job.get("CompletionTime")),
+        "estimated_completion": format_time(job.get("EstimatedTimeOfArrival")),
         "runtime_seconds": job["EffectiveRuntime"],
         "error_code": job.get("ErrorCode", 0),
         "error": ": ".join(word for word in words if word) if failed else "",
@@ -156,7 +156,7 @@ def main() -> None:
     try:
         archive = Orthanc(params)
         if params["job"]:
-            job = archive.find(route("jobs", params["job"]))
+            job = archive.find(build_path("jobs", params["job"]))
             found = [job] if job is not None else []
         else:
             found = archive.get("/jobs?expand")
@@ -164,7 +164,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     jobs = [
         job
-        for job in map(shown, sorted(found, key=lambda job: (job["CreationTime"], job["ID"])))
+        for job in map(format_job, sorted(found, key=lambda job: (job["CreationTime"], job["ID"])))
         if (params["states"] is None or job["state"] in params["states"])
         and (params["types"] is None or job["type"] in params["types"])
     ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_label
-short_description: Put labels on what is in an archive, or take them away
+short_description: Manage labels of Orthanc patients, studies, series and instances
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
@@ -36,9 +36,9 @@ options:
     required: true
   state:
     description:
-      - V(present) adds those that are missing, V(absent) removes those that are there, V(exact) does both and removes
+      - V(present) adds those that are missing, V(absent) removes those that exist, V(exact) does both and removes
         all others. An empty list with V(exact) removes all.
-      - V(absent) of something that the archive does not have is no error.
+      - V(absent) of something that Orthanc does not have is not an error.
     type: str
     choices: [present, absent, exact]
     default: present
@@ -76,22 +76,22 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orth
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
     LEVELS,
     RESOURCE_RULES,
+    build_missing_error,
+    build_resource_path,
     check_labels,
-    missing,
+    find_resource_id,
     require_labels,
-    resource_id,
-    resource_path,
     resource_spec,
 )
 
 
 def current(archive: Orthanc, level: str, identifier: str | None) -> set[str] | None:
-    """The labels of the resource; None where there is no such resource."""
+    """Return the labels of the resource; None where it does not exist."""
     if identifier is None:
         return None
-    labels = archive.find(resource_path(level, identifier, "labels"))
+    labels = archive.find(build_resource_path(level, identifier, "labels"))
     if labels is None:
-        require_labels(archive)  # an archive too old for labels answers the same as one without the resource
+        require_labels(archive)  # Orthanc too old for labels answers the same as one without the resource
         return None
     return set(labels)
 
@@ -113,17 +113,17 @@ def main() -> None:
     try:
         check_labels(module.params["labels"])
         archive = Orthanc(module.params)
-        identifier = resource_id(archive, module.params, level)
+        identifier = find_resource_id(archive, module.params, level)
         found = current(archive, level, identifier)
         if found is None and state != "absent":
-            raise missing(archive, module.params, level)
+            raise build_missing_error(archive, module.params, level)
         before = found or set()
         after = {"present": before | given, "absent": before - given, "exact": given}[state]
         if found is not None and identifier is not None and not module.check_mode:
             for label in sorted(after - before):
-                archive.put(resource_path(level, identifier, "labels", label), "")
+                archive.put(build_resource_path(level, identifier, "labels", label), "")
             for label in sorted(before - after):
-                archive.delete(resource_path(level, identifier, "labels", label))
+                archive.delete(build_resource_path(level, identifier, "labels", label))
     except OrthancError as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_modality
-short_description: Tell an archive which DICOM nodes there are
+short_description: Manage Orthanc modalities
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Adds, changes and removes the modalities that an Orthanc archive knows, without a restart. One by O(name), or a
+  - Adds, changes and removes the modalities that are registered in Orthanc, without a restart. One by O(name), or a
     list of them by O(modalities) in one call.
   - Only what you give is compared and changed; the rest of a modality stays as it is.
-  - A call that changes nothing sends one HTTP request. After a change the archive is read again, as it says that all is
-    well even of what it did not understand.
+  - A call that changes nothing sends one HTTP request. After a change Orthanc is queried again, because it reports
+    success even where it did not store the value.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.attributes
@@ -26,12 +26,12 @@ attributes:
 options:
   name:
     description:
-      - Name by which the archive calls the modality; letters, digits, C(_) and C(-).
+      - Name of the modality; letters, digits, C(_) and C(-).
       - Mutually exclusive with O(modalities).
     type: str
   aet: &aet
     description:
-      - AE title, 1 to 16 printable ASCII characters without a backslash. The archive would take any text and fail
+      - AE title, 1 to 16 printable ASCII characters without a backslash. Orthanc would accept any text and fail
         later.
       - Needed for a new modality.
     type: str
@@ -42,46 +42,46 @@ options:
     description: Port, 1 to 65534. Needed for a new modality.
     type: int
   manufacturer: &manufacturer
-    description: Whose peculiarities the archive works around.
+    description: Manufacturer whose peculiarities Orthanc works around.
     type: str
     choices: [Generic, GenericNoWildcardInDates, GenericNoUniversalWildcard, Vitrea, GE]
   allow: &allow
     description:
-      - What the modality may ask of the archive. What is not in the list is refused, unless one of the archive's
-        options C(DicomAlwaysAllow...) opens it to everybody.
+      - What the modality may request from Orthanc. What is not in the list is refused, unless one of Orthanc's
+        options C(DicomAlwaysAllow...) allows it to all.
       - A new modality for which this is not given may echo and store.
-      - V(storage_commitment) is two rights in the archive, C(AllowNAction) and C(AllowEventReport).
+      - V(storage_commitment) is two rights in Orthanc, C(AllowNAction) and C(AllowEventReport).
     type: list
     elements: str
     choices: [echo, store, find, find_worklist, get, move, storage_commitment]
   transcoding: &transcoding
-    description: Whether the archive may convert images that it sends to the modality to another transfer syntax.
+    description: Whether Orthanc may convert images that it sends to the modality to another transfer syntax.
     type: bool
   tls: &tls
-    description: Whether the archive calls the modality by DICOM over TLS.
+    description: Whether Orthanc calls the modality by DICOM over TLS.
     type: bool
   local_aet: &local_aet
-    description: AE title by which the archive calls itself towards the modality. Empty means its own.
+    description: AE title that Orthanc uses towards the modality. Empty means its own.
     type: str
   dicom_timeout: &dicom_timeout
-    description: Seconds that the archive waits for the modality. V(0) means its option C(DicomScuTimeout).
+    description: Seconds that Orthanc waits for the modality. V(0) means its option C(DicomScuTimeout).
     type: int
   retrieve_method: &retrieve_method
-    description: How the archive retrieves from the modality. Needs Orthanc 1.12.6.
+    description: How Orthanc retrieves from the modality. Needs Orthanc 1.12.6.
     type: str
     choices: [SystemDefault, C-MOVE, C-GET]
   state:
-    description: Whether the modality O(name) is there.
+    description: Whether the modality O(name) exists.
     type: str
     choices: [present, absent]
     default: present
   modalities:
-    description: Modalities that are there. Mutually exclusive with O(name) and what describes one.
+    description: List of modalities. Mutually exclusive with O(name) and the options of one modality.
     type: list
     elements: dict
     suboptions:
       name:
-        description: Name by which the archive calls the modality.
+        description: Name of the modality.
         type: str
         required: true
       aet: *aet
@@ -96,25 +96,25 @@ options:
       retrieve_method: *retrieve_method
   exclusive:
     description:
-      - Whether O(modalities) is the whole truth. V(true) removes the modalities that are not in it.
+      - Whether O(modalities) is authoritative. V(true) removes the modalities that are not listed.
       - V(false) keeps them and returns them as RV(unlisted).
     type: bool
     default: false
   persistent:
     description:
-      - What you know of the archive's option C(DicomModalitiesInDatabase). Where it is not V(true), the archive forgets
+      - The value of Orthanc's option C(DicomModalitiesInDatabase). Where it is not V(true), Orthanc forgets
         at its next restart what this module changed, and reads its configuration's C(DicomModalities) again.
-      - The archive reports this nowhere, so a change comes with a warning until you set this.
+      - Orthanc does not report it, so a change comes with a warning until you set this.
     type: bool
 notes:
-  - An archive with C(DicomModalitiesInDatabase) does not read C(DicomModalities) of its configuration.
+  - Orthanc with C(DicomModalitiesInDatabase) does not read C(DicomModalities) of its configuration.
 seealso:
   - module: lightbox.pacs.orthanc_echo
   - module: lightbox.pacs.orthanc_info
 """
 
 EXAMPLES = r"""
-- name: Know a scanner
+- name: Register a scanner
   lightbox.pacs.orthanc_modality:
     url: http://127.0.0.1:8042
     url_username: admin
@@ -151,8 +151,8 @@ EXAMPLES = r"""
 RETURN = r"""
 modalities:
   description:
-    - All modalities that the archive knows afterwards, by name. In check mode those that it would know.
-    - What an older archive does not report is missing.
+    - All registered modalities afterwards, by name. In check mode, as they would be.
+    - What an older release does not report is missing.
   returned: success
   type: list
   elements: dict
@@ -161,7 +161,7 @@ modalities:
        transcoding: true, tls: false, local_aet: '', dicom_timeout: 0, retrieve_method: SystemDefault}
 unlisted:
   description:
-    - The modalities of the archive that are not among those given, as RV(modalities); none with O(exclusive=true).
+    - The modalities of Orthanc that are not among those given, as RV(modalities); none with O(exclusive=true).
   returned: success
   type: list
   elements: dict

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_study
-short_description: Remove a study from an archive, make an anonymised copy of it, or send it somewhere
+short_description: Delete, anonymize or send a study in Orthanc
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Removes a study of Orthanc, makes an anonymised copy of it in the same archive, or sends it to a DICOM modality or
-    an Orthanc peer that the archive knows. There is no default for what to do.
-  - What was copied or sent is noted with the study, in its metadata 51907, which no export carries. So a second run
-    neither makes a second copy nor sends again, unless the study has got new images since, the options are others, or
-    the copy is gone. A run that was interrupted finds its job again.
+  - Deletes a study, creates an anonymized copy of it, or sends it to a modality or a peer that is registered in
+    Orthanc. There is no default.
+  - What was copied or sent is recorded in the study's metadata 51907, which no export contains. So a second run neither
+    copies nor sends again, unless the study has new images, the options are others, or the copy was deleted. A run
+    that was interrupted finds its job again.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.orthanc_resource
@@ -24,13 +24,13 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Whether the archive knows O(modality) or O(peer), and whether that answers, is not tried.
+    details: Whether O(modality) or O(peer) is registered and answers is not tested.
   diff_mode:
     support: full
 options:
   state:
     description:
-      - V(absent) removes the study with all its images from the archive. A study that is not there is no error.
+      - V(absent) removes the study with all its images from Orthanc. A study that does not exist is not an error.
       - V(anonymized) makes a copy without the patient's identity, with new UIDs. The study itself stays.
       - V(sent) sends it to O(modality) or O(peer).
     type: str
@@ -38,8 +38,8 @@ options:
     required: true
   replace:
     description:
-      - With O(state=anonymized), DICOM tags of the copy and their values, in place of what the anonymisation would make
-        of them.
+      - With O(state=anonymized), DICOM tags of the copy and their values, in place of what the anonymization
+        would set.
     type: dict
     default: {}
   keep:
@@ -48,24 +48,24 @@ options:
     elements: str
     default: []
   remove:
-    description: With O(state=anonymized), DICOM tags that go as well.
+    description: With O(state=anonymized), further DICOM tags to remove.
     type: list
     elements: str
     default: []
   keep_private_tags:
-    description: With O(state=anonymized), whether private tags stay. They may tell who the patient is.
+    description: With O(state=anonymized), whether private tags stay. They may identify the patient.
     type: bool
     default: false
   dicom_version:
     description:
       - With O(state=anonymized), the edition of the standard whose list of tags is followed, such as V(2023b). Where
-        not given, the archive's own default.
+        not given, Orthanc's own default.
     type: str
   modality:
-    description: With O(state=sent), name of a modality of the archive; see M(lightbox.pacs.orthanc_modality).
+    description: With O(state=sent), name of a modality of Orthanc; see M(lightbox.pacs.orthanc_modality).
     type: str
   peer:
-    description: With O(state=sent), name of a peer of the archive; see M(lightbox.pacs.orthanc_peer).
+    description: With O(state=sent), name of a peer of Orthanc; see M(lightbox.pacs.orthanc_peer).
     type: str
   again:
     description: Whether to copy or send even if that was done before.
@@ -73,16 +73,16 @@ options:
     default: false
   wait:
     description:
-      - Whether to wait until it is copied or sent. Where not, a failure shows itself only to the next run, which tries
-        again, or in the archive's jobs.
+      - Whether to wait until it is copied or sent. Otherwise only the next run, which tries again, and Orthanc's jobs
+        show a failure.
     type: bool
     default: true
   wait_seconds:
-    description: How long to wait before failing. The archive goes on then, and a later run takes up the wait.
+    description: How long to wait before failing. Orthanc continues then, and a later run waits for the same job.
     type: int
     default: 600
 notes:
-  - Jobs belong to one archive process. Behind a load balancer all calls must reach the same one.
+  - Jobs belong to one process of Orthanc. Behind a load balancer all calls must reach the same one.
 seealso:
   - module: lightbox.pacs.orthanc_study_info
 """
@@ -115,7 +115,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 study:
-  description: The study and what became of it.
+  description: The study and what was done.
   returned: success
   type: dict
   contains:
@@ -129,7 +129,7 @@ study:
       type: str
       sample: 3d90046a-e04c0246-74025a4e-e2914153-ab5086d0
     job:
-      description: The archive's job that copies or sends; empty where there was nothing to do.
+      description: Orthanc's job that copies or sends; empty where there was nothing to do.
       type: str
       sample: 0fbf2a88-f92a-4723-90cb-4538e1010a9f
     instances:
@@ -147,26 +147,26 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
     RESOURCE_RULES,
-    missing,
-    only,
-    resource_id,
-    resource_path,
+    build_missing_error,
+    build_resource_path,
+    find_resource_id,
     resource_spec,
+    select_only,
 )
 
-NOTE = "51907"  # number of the metadata that holds the note; those from 1024 on are the users'
+NOTE = "51907"  # number of the metadata that contains the record; those from 1024 on are the users'
 IDENTIFIERS = frozenset(("PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
 DICOM_UID = re.compile("[0-9.]{1,64}")
 GONE = ("Failure", "Paused")
 
 
 class Study:
-    """One study, and what is noted with it."""
+    """A study, and the record of what was done, in its metadata."""
 
     def __init__(self, archive: Orthanc, identifier: str, metadata: dict[str, Any]) -> None:
         self.archive = archive
@@ -174,57 +174,57 @@ class Study:
         self.metadata = metadata
 
     @classmethod
-    def of(cls, archive: Orthanc, params: dict[str, Any]) -> Study:
-        """The study that `id` or `uid` names. One request from Orthanc 1.12.5 on; an older one takes two for `uid`."""
+    def find(cls, archive: Orthanc, params: dict[str, Any]) -> Study:
+        """Find the study of `id` or `uid`, in one request from Orthanc 1.12.5 on; older ones take two for `uid`."""
         metadata: dict[str, Any] | None = None
         if params["id"] is None and DICOM_UID.fullmatch(params["uid"]):
             search = {
                 "Level": "Study",
                 "Query": {"StudyInstanceUID": params["uid"]},
                 "Expand": True,
-                "ResponseContent": ["Metadata"],  # which an older one does not know
+                "ResponseContent": ["Metadata"],  # which older releases ignore
             }
             found = {one["ID"]: one.get("Metadata") for one in archive.search("/tools/find", search)}
-            identifier = only(list(found), params, "study")
+            identifier = select_only(list(found), params, "study")
             metadata = found.get(identifier)
         else:
-            identifier = resource_id(archive, params, "study")
+            identifier = find_resource_id(archive, params, "study")
         if identifier is not None and metadata is None:
-            metadata = archive.find(resource_path("study", identifier, "metadata"), {"expand": ""})
+            metadata = archive.find(build_resource_path("study", identifier, "metadata"), {"expand": ""})
         if identifier is None or metadata is None:
-            raise missing(archive, params, "study")
+            raise build_missing_error(archive, params, "study")
         return cls(archive, identifier, metadata)
 
     @property
     def changed_last(self) -> str:
         return str(self.metadata.get("LastUpdate", ""))
 
-    def note(self, task: str) -> dict[str, str] | None:
-        """What is noted of a task, if that was of the images that the study has now."""
-        noted = notes_in(self.metadata).get(task)
-        return noted if isinstance(noted, dict) and noted.get("of") == self.changed_last else None
+    def read_record(self, task: str) -> dict[str, str] | None:
+        """Return the record of a task, if the study has the same images now."""
+        record = parse_notes(self.metadata).get(task)
+        return record if isinstance(record, dict) and record.get("of") == self.changed_last else None
 
-    def write_note(self, task: str, **what: str) -> str | None:
-        """Note; others' notes stay. Returns why not where the archive refuses."""
-        metadata = self.archive.find(resource_path("study", self.id, "metadata"), {"expand": ""})
+    def write_record(self, task: str, **what: str) -> str | None:
+        """Record a task beside the others; return why Orthanc refuses, or None."""
+        metadata = self.archive.find(build_resource_path("study", self.id, "metadata"), {"expand": ""})
         if metadata is None:
-            return None  # removed meanwhile: nothing to note it with
-        notes = {**notes_in(metadata), task: {"of": self.changed_last, **what}}
-        path = resource_path("study", self.id, "metadata", NOTE)
+            return None  # deleted meanwhile
+        notes = {**parse_notes(metadata), task: {"of": self.changed_last, **what}}
+        path = build_resource_path("study", self.id, "metadata", NOTE)
         content = json.dumps(notes, sort_keys=True)
         try:
             try:
                 self.archive.put(path, content)
             except OrthancError as error:
-                if error.status != 409:  # an archive with CheckRevisions wants to know what is replaced
+                if error.status != 409:  # with CheckRevisions, Orthanc requires the revision that is replaced
                     raise
-                self.archive.put(path, content, self.archive.etag(path))
+                self.archive.put(path, content, self.archive.get_etag(path))
         except OrthancError as error:
             return str(error)
         return None
 
 
-def notes_in(metadata: dict[str, Any]) -> dict[str, Any]:
+def parse_notes(metadata: dict[str, Any]) -> dict[str, Any]:
     try:
         notes = json.loads(metadata.get(NOTE, "{}"))
     except ValueError:
@@ -232,12 +232,12 @@ def notes_in(metadata: dict[str, Any]) -> dict[str, Any]:
     return notes if isinstance(notes, dict) else {}
 
 
-def task_of(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """What is to be done: its name in the note, the path of the API below the study or the archive, and the body."""
+def build_task(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Return the task's name in the record, the path of the API (empty: of the study), and the body."""
     if params["state"] == "sent":
         kind = "modalities" if params["modality"] else "peers"
         name = params["modality"] or params["peer"]
-        return f"sent to {kind}/{name}", route(kind, name, "store"), {"Synchronous": False}
+        return f"sent to {kind}/{name}", build_path(kind, name, "store"), {"Synchronous": False}
     body: dict[str, Any] = {"Asynchronous": True}
     for key, option in (("Replace", "replace"), ("Keep", "keep"), ("Remove", "remove")):
         if params[option]:
@@ -248,26 +248,26 @@ def task_of(params: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     if params["dicom_version"]:
         body["DicomVersion"] = params["dicom_version"]
     if "SOPInstanceUID" in params["keep"]:
-        raise OrthancError("keep has SOPInstanceUID: a copy with the same UIDs is none. Take it out.")
+        raise OrthancError("keep contains SOPInstanceUID, but the copy needs its own UIDs. Remove it.")
     if IDENTIFIERS & {*params["keep"], *params["replace"]}:
-        body["Force"] = True  # the archive's own "yes, I mean it" for identifiers
+        body["Force"] = True  # Orthanc requires this explicit acknowledgement for identifiers
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
     return f"anonymized {digest}", "", body
 
 
-def done_before(study: Study, task: str) -> dict[str, str] | None:
-    """The note of the task where it still holds: its job goes on or went well, its copy is there."""
-    noted = study.note(task)
-    if noted is None:
+def find_earlier(study: Study, task: str) -> dict[str, str] | None:
+    """Return the record of the task where it is still valid: its job runs or succeeded, its copy exists."""
+    record = study.read_record(task)
+    if record is None:
         return None
-    if "job" in noted:
-        job = study.archive.find(route("jobs", noted["job"]))
+    if "job" in record:
+        job = study.archive.find(build_path("jobs", record["job"]))
         lost = job is None or job.get("State") in GONE or job.get("Content", {}).get("FailedInstancesCount")
-        return None if lost else noted
-    if "copy" in noted:
-        copy = study.archive.find(resource_path("study", noted["copy"], "metadata"), {"expand": ""})
-        return None if copy is None or copy.get("AnonymizedFrom") != study.id else noted
-    return noted
+        return None if lost else record
+    if "copy" in record:
+        copy = study.archive.find(build_resource_path("study", record["copy"], "metadata"), {"expand": ""})
+        return None if copy is None or copy.get("AnonymizedFrom") != study.id else record
+    return record
 
 
 def start(study: Study, path: str, body: dict[str, Any]) -> str:
@@ -277,38 +277,38 @@ def start(study: Study, path: str, body: dict[str, Any]) -> str:
         except OrthancError as error:
             if error.status == 404:
                 raise OrthancError(
-                    f"The archive at {study.archive.url} does not know {path.split('/')[2]} ({error.details}). Make it "
-                    "with lightbox.pacs.orthanc_modality or lightbox.pacs.orthanc_peer."
+                    f"{path.split('/')[2]} is not registered in Orthanc at {study.archive.url} ({error.details}). "
+                    "Register it with lightbox.pacs.orthanc_modality or lightbox.pacs.orthanc_peer."
                 ) from None
             raise
     else:
-        answer = study.archive.post(resource_path("study", study.id, "anonymize"), body)
+        answer = study.archive.post(build_resource_path("study", study.id, "anonymize"), body)
     return str(answer["ID"])
 
 
-def bring_about(module: AnsibleModule, study: Study) -> dict[str, Any]:
+def copy_or_send(module: AnsibleModule, study: Study) -> dict[str, Any]:
     """Copy or send, unless that was done."""
     params = module.params
-    task, path, body = task_of(params)
+    task, path, body = build_task(params)
     result: dict[str, Any] = {"id": study.id, "copy": "", "job": "", "instances": 0}
-    noted = None if params["again"] else done_before(study, task)
-    changed = noted is None
+    record = None if params["again"] else find_earlier(study, task)
+    changed = record is None
     # Nothing in the diff names the patient.
     diff = {"before": {task: not changed}, "after": {task: True}}
     outcome = {"changed": changed, "study": result, "diff": diff}
-    if noted is not None and "job" not in noted:
-        result["copy"] = noted.get("copy", "")
+    if record is not None and "job" not in record:
+        result["copy"] = record.get("copy", "")
         return outcome
     if module.check_mode:
         return outcome
-    complaint = None
-    if noted is None:
+    problem = None
+    if record is None:
         result["job"] = start(study, path, body)
-        complaint = study.write_note(task, job=result["job"])
+        problem = study.write_record(task, job=result["job"])
     else:
-        result["job"] = noted["job"]
+        result["job"] = record["job"]
     if params["wait"]:
-        job = study.archive.job(result["job"], params["wait_seconds"])
+        job = study.archive.wait_for_job(result["job"], params["wait_seconds"])
         content = job.get("Content", {})
         result["instances"] = int(content.get("InstancesCount", 0))
         if content.get("FailedInstancesCount"):
@@ -316,16 +316,16 @@ def bring_about(module: AnsibleModule, study: Study) -> dict[str, Any]:
             raise OrthancError(f"Job {result['job']} left out {failed} of {result['instances']} images.")
         if params["state"] == "anonymized":
             result["copy"] = str(content["ID"])
-            complaint = study.write_note(task, copy=result["copy"])
+            problem = study.write_record(task, copy=result["copy"])
         else:
-            complaint = study.write_note(task, sent=str(result["instances"]))
-    if complaint:
-        module.warn(f"What was done could not be noted with the study, so the next run will do it again: {complaint}")
+            problem = study.write_record(task, sent=str(result["instances"]))
+    if problem:
+        module.warn(f"What was done could not be recorded with the study, so the next run will do it again: {problem}")
     return outcome
 
 
 def remove(module: AnsibleModule, archive: Orthanc, identifier: str | None) -> dict[str, Any]:
-    path = "" if identifier is None else resource_path("study", identifier)
+    path = "" if identifier is None else build_resource_path("study", identifier)
     is_there = identifier is not None and archive.find(path) is not None
     if is_there and not module.check_mode:
         archive.delete(path)
@@ -361,9 +361,9 @@ def main() -> None:
     try:
         archive = Orthanc(module.params)
         if module.params["state"] == "absent":
-            outcome = remove(module, archive, resource_id(archive, module.params, "study"))
+            outcome = remove(module, archive, find_resource_id(archive, module.params, "study"))
         else:
-            outcome = bring_about(module, Study.of(archive, module.params))
+            outcome = copy_or_send(module, Study.find(archive, module.params))
     except OrthancError as error:
         module.fail_json(msg=str(error))
     module.exit_json(**outcome)

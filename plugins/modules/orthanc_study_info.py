@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_study_info
-short_description: Search an archive for studies, patients, series or instances
+short_description: Search Orthanc for studies, patients, series or instances
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Searches Orthanc by DICOM tags and labels.
-  - Finds everything that matches, up to O(limit), even where the archive's C(LimitFindResults) cuts its answers short.
-    An archive before 1.12.5 cannot be asked for the rest then, nor does it tell; its answer is one longer than its
+  - Finds everything that matches, up to O(limit), even where Orthanc's C(LimitFindResults) limits its answers. Before
+    1.12.5, Orthanc neither returns the rest then nor reports that there is more; its answer is one longer than its
     limit.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
@@ -47,8 +47,8 @@ options:
     default: all
   requested_tags:
     description:
-      - DICOM tags to return beyond those that the archive keeps in its database. Needs Orthanc 1.11.0 or newer.
-      - May be slow, as the archive reads files for them.
+      - DICOM tags to return beyond those that Orthanc keeps in its database. Needs Orthanc 1.11.0 or newer.
+      - May be slow, as Orthanc reads files for them.
     type: list
     elements: str
     default: []
@@ -95,7 +95,7 @@ resources:
       type: str
       sample: 95157c93-1e751764-e278a968-bbcdf1d0-205e019c
     main_dicom_tags:
-      description: The tags of this level that the archive keeps in its database.
+      description: The tags of this level that Orthanc keeps in its database.
       type: dict
       sample: {StudyInstanceUID: "2.25.51127574447001616594818181097768386370", StudyDate: "20260112"}
     patient_main_dicom_tags:
@@ -106,7 +106,7 @@ resources:
       description: The tags of O(requested_tags).
       type: dict
     labels:
-      description: Labels, where the archive knows them.
+      description: Labels, where Orthanc supports them.
       type: list
       elements: str
     parent_patient:
@@ -141,21 +141,21 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources i
 )
 
 
-def value_of(tag: str, value: Any) -> str:
-    """A value as the API wants it; several are separated as in DICOM."""
+def format_value(tag: str, value: Any) -> str:
+    """Format a value for the API; several are separated as in DICOM."""
     if isinstance(value, list):
-        return "\\".join(value_of(tag, one) for one in value)
+        return "\\".join(format_value(tag, one) for one in value)
     if value is None:
         return ""
     if isinstance(value, (dict, bool)):
-        raise OrthancError(f"query.{tag} is no text. Put it in quotes.")
+        raise OrthancError(f"query.{tag} is not text. Put it in quotes.")
     return str(value)
 
 
-def search_of(params: dict[str, Any]) -> dict[str, Any]:
+def build_search(params: dict[str, Any]) -> dict[str, Any]:
     search: dict[str, Any] = {
         "Level": params["level"].capitalize(),
-        "Query": {tag: value_of(tag, value) for tag, value in params["query"].items()},
+        "Query": {tag: format_value(tag, value) for tag, value in params["query"].items()},
         "CaseSensitive": params["case_sensitive"],
         "Expand": True,
     }
@@ -168,10 +168,10 @@ def search_of(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_all(archive: Orthanc, search: dict[str, Any], limit: int) -> list[dict[str, Any]]:
-    """Everything that matches, at most `limit` + 1 (0: no limit).
+    """Find everything that matches, at most `limit` + 1 (0: no limit).
 
-    A second request after an answer that seems whole: an archive with LimitFindResults cuts it short without a word,
-    but from 1.12.5 on gives the rest when asked again.
+    A second request follows an answer that seems complete: with LimitFindResults, Orthanc cuts it without reporting so,
+    but from 1.12.5 on returns the rest on request.
     """
     wanted = limit + 1 if limit else 0
     found: dict[str, dict[str, Any]] = {}
@@ -187,15 +187,15 @@ def find_all(archive: Orthanc, search: dict[str, Any], limit: int) -> list[dict[
 
 
 def check_found(found: list[dict[str, Any]], labels: list[str], constraint: str) -> None:
-    """What was found may be deleted next: do not trust an archive to have understood the labels."""
+    """Check the labels of what was found, which the caller may delete next; Orthanc may have ignored them."""
     wanted = set(labels)
     for one in found:
         has = wanted & set(one.get("Labels", ()))
         if not {"all": has == wanted, "any": bool(has), "none": not has}[constraint]:
-            raise OrthancError(f"The archive ignored the labels: it returned {one['ID']}, which does not match them.")
+            raise OrthancError(f"Orthanc ignored the labels: it returned {one['ID']}, which does not match them.")
 
 
-def snake(name: str) -> str:
+def to_snake_case(name: str) -> str:
     return re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
@@ -225,12 +225,12 @@ def main() -> None:
             require_labels(archive)
         if params["requested_tags"]:
             archive.require((1, 11, 0), "Requested tags")
-        found = find_all(archive, search_of(params), params["limit"])
+        found = find_all(archive, build_search(params), params["limit"])
         if params["labels"] is not None:
             check_found(found, params["labels"], params["labels_constraint"])
     except OrthancError as error:
         if "Unknown DICOM tag" in error.details:
-            module.fail_json(msg=f"query or requested_tags has a tag that the archive does not know: {error}")
+            module.fail_json(msg=f"query or requested_tags contains a tag that is unknown to Orthanc: {error}")
         module.fail_json(msg=str(error))
     truncated = bool(params["limit"]) and len(found) > params["limit"]
     if truncated:
@@ -238,7 +238,7 @@ def main() -> None:
         found = found[: params["limit"]]
     module.exit_json(
         changed=False,
-        resources=[{snake(key): value for key, value in one.items()} for one in found],
+        resources=[{to_snake_case(key): value for key, value in one.items()} for one in found],
         truncated=truncated,
     )
 

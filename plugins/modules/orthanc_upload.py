@@ -8,75 +8,75 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_upload
-short_description: Bring DICOM files into an archive
+short_description: Upload DICOM files to Orthanc
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Sends a DICOM file, a folder of them or a zip to Orthanc's REST API, several at a time, leaving out what is there.
-  - What is there is asked once for each study. An instance is known by its patient ID and UIDs, and its content by its
-    hash.
-  - Files are read in pieces. The memory needed (less than 100 MB) depends neither on how many files there are nor on
-    their size.
-  - A run that was interrupted may be started again; it sends what is missing.
+  - Sends a DICOM file, a directory of them or a zip file to Orthanc's REST API, several files at a time, except what is
+    stored already.
+  - What is stored is listed once for each study. An instance is identified by its patient ID and UIDs, its content by
+    its hash.
+  - Files are read in blocks. The memory needed (less than 100 MB) depends neither on their number nor on their size.
+  - A run that was interrupted can be started again; it sends what is missing.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
   - lightbox.pacs.attributes
 attributes:
   check_mode:
     support: full
-    details: What the archive would refuse is not known then.
+    details: Which files Orthanc would refuse is unknown then.
   diff_mode:
     support: full
-    details: Of each study how many of the instances given are in the archive.
+    details: Of each study how many of the instances given are in Orthanc.
 options:
   src:
     description:
-      - A DICOM file, a zip, or a folder of both, on the host on which the module runs. Use C(delegate_to=localhost)
-        for files on the controller.
-      - A zip is known by its content. A zip within a zip is not opened.
+      - A DICOM file, a zip file, or a directory of both, on the host on which the module runs. Use
+        C(delegate_to=localhost) for files on the controller.
+      - A zip file is recognized by its content. One within another is not opened.
     type: path
     required: true
   recursive:
-    description: Whether folders in the folder are searched, too. Links to folders are never followed.
+    description: Whether subdirectories are searched, too. Links to directories are never followed.
     type: bool
     default: true
   compare:
     description:
-      - When an instance counts as being there already. V(uid) asks for the same patient ID and UIDs, V(size) for the
-        same size as well, V(hash) for the same MD5 checksum.
-      - V(hash) reads every file that is there. An archive from Orthanc 1.12.5 on tells all checksums of a study in one
-        answer, an older one is asked for each instance.
-      - An archive that changes what it stores (C(IngestTranscoding), a Lua script) has another content than the
-        file. V(uid) suits it.
+      - When an instance counts as stored. V(uid) needs the same patient ID and UIDs, V(size) the same size as well,
+        V(hash) the same MD5 checksum.
+      - V(hash) reads every file that is stored. From 1.12.5 on, Orthanc lists all checksums of a study in one
+        answer; an older one is queried for each instance.
+      - Use V(uid) where Orthanc changes what it stores (C(IngestTranscoding), a Lua script), because its content
+        differs from the file's.
     type: str
     choices: [hash, size, uid]
     default: hash
   different:
     description:
-      - What to do where the archive has another content under the same UIDs. V(keep) leaves it and warns. V(replace)
-        puts the file in its place. V(fail) leaves it and fails when everything else was sent.
-      - With V(replace) the archive's instance is removed only when the archive has read the new file, and is kept until
-        that is stored. Where it is not, the old one is put back.
-      - What is kept is in a folder C(orthanc_upload-…) in C(TMPDIR), or in C(/var/tmp) where that is not set. The
-        folder stays only where putting back fails, where the archive has another content by then, where it left a
-        removal or an upload unanswered that it may yet carry out, or where the module is killed. RV(upload.kept) and
-        the module's message name it, except after a kill, and the upload ends unless only labels could not be put back.
-      - An archive with C(OverwriteInstances) takes every file that it is sent, and never says that it had another.
-        There the upload overwrites, also with V(keep) and V(fail), what another client stores after the module has
-        asked what is there, the first of two files of one instance in O(src), and an instance whose patient ID only
-        the archive can read.
-      - A series, study or patient whose only instance is replaced begins anew for the archive. Labels, metadata of
-        users and the protection of the patient are put back. What else is attached to it would be lost, so such an
-        instance is not replaced, and the module fails in the end. What the archive notes itself, such as
+      - What to do where Orthanc has another content under the same UIDs. V(keep) leaves it and warns. V(replace)
+        replaces it by the file. V(fail) leaves it and fails when everything else was sent.
+      - With V(replace) the old instance is deleted only when Orthanc has read the new file, and a backup is kept until
+        that is stored. Where it is not, the old one is restored.
+      - The backup is in a directory C(orthanc_upload-…) in C(TMPDIR), or in C(/var/tmp) where that is not set. It stays
+        only where the restore fails, where Orthanc has another content by then, where Orthanc did not answer a
+        deletion or an upload that it may yet carry out, or where the module is killed. RV(upload.kept) and the module's
+        message name it, except after a kill, and the upload ends unless only labels could not be restored.
+      - With C(OverwriteInstances), Orthanc stores every file that it is sent, and does not report that it had another.
+        Then the upload overwrites, also with V(keep) and V(fail), what another client stores after the module has
+        listed what is stored, the first of two files of one instance in O(src), and an instance whose patient ID only
+        Orthanc can read.
+      - A series, study or patient whose only instance is replaced is a new one for Orthanc. Labels, metadata of
+        users and the protection of the patient are restored. Other attachments would be lost, so such an
+        instance is not replaced, and the module fails in the end. What Orthanc sets itself, such as
         C(ReceptionDate) or C(AnonymizedFrom), is that of the new file.
     type: str
     choices: [keep, replace, fail]
     default: keep
   junk:
     description:
-      - What to do with files that are no DICOM files or that the archive cannot read. V(report) lists them in the
-        result and goes on. V(fail) does the same, and fails in the end.
-      - A C(DICOMDIR) is passed over.
+      - What to do with files that are not DICOM files or that Orthanc cannot read. V(report) lists them in the
+        result and continues. V(fail) does the same, and fails in the end.
+      - A C(DICOMDIR) is ignored.
     type: str
     choices: [report, fail]
     default: report
@@ -86,20 +86,20 @@ options:
     default: 4
   progress_file:
     description:
-      - A file on the host on which the module runs that says how far it is, as a JSON object, rewritten every second.
-        There are only numbers in it, and C(state), which is V(running), V(done) or V(failed).
+      - A file on the host on which the module runs for the progress as a JSON object, rewritten every second. It has
+        only numbers, and C(state), which is V(running), V(done) or V(failed).
       - Ansible itself shows nothing before a module ends. See the examples.
     type: path
 notes:
-  - Every minute a line with numbers goes to the system's log.
-  - An archive that is short of threads (C(HttpThreadsCount)) or that has another client's idle connections may be
-    slower with more O(threads).
+  - Every minute the progress is written to the system's log.
+  - More O(threads) may be slower where Orthanc has few threads (C(HttpThreadsCount)) or idle connections of another
+    client.
 seealso:
   - module: lightbox.pacs.orthanc_study_info
 """
 
 EXAMPLES = r"""
-- name: Bring a folder of the controller into the archive
+- name: Upload a directory of the controller
   lightbox.pacs.orthanc_upload:
     url: https://pacs.example.org/pacs
     url_username: admin
@@ -107,7 +107,7 @@ EXAMPLES = r"""
     src: /data/old-archive
   delegate_to: localhost
 
-- name: Bring a zip into the archive, and fail when there is anything else in it
+- name: Upload a zip file, and fail when anything else is in it
   lightbox.pacs.orthanc_upload:
     url: http://127.0.0.1:8042
     src: /srv/import/study.zip
@@ -150,11 +150,11 @@ upload:
       type: int
       sample: 300
     sent:
-      description: Number of instances that the archive did not have and that were stored.
+      description: Number of instances that Orthanc did not have and that were stored.
       type: int
       sample: 12
     replaced:
-      description: Number of instances of which the archive had another content, and that were replaced.
+      description: Number of instances of which Orthanc had another content, and that were replaced.
       type: int
       sample: 0
     present:
@@ -162,7 +162,7 @@ upload:
       type: int
       sample: 288
     different:
-      description: The first hundred files of which the archive has another content.
+      description: The first hundred files of which Orthanc has another content.
       type: list
       elements: str
       sample: []
@@ -171,16 +171,16 @@ upload:
       type: int
       sample: 0
     junk:
-      description: The first hundred files that are no DICOM files or that the archive cannot read, each with why.
+      description: The first hundred files that are not DICOM files or that Orthanc cannot read, each with why.
       type: list
       elements: str
-      sample: [/data/old-archive/readme.txt is no DICOM file]
+      sample: [/data/old-archive/readme.txt is not a DICOM file]
     junk_count:
       description: Number of these.
       type: int
       sample: 1
     failed:
-      description: The first hundred files that could not be read or that the archive did not take, each with why.
+      description: The first hundred files that could not be read or that Orthanc did not store, each with why.
       type: list
       elements: str
       sample: []
@@ -190,9 +190,8 @@ upload:
       sample: 0
     kept:
       description:
-        - With O(different=replace), each folder that holds what could not be put back into the archive or may not stay
-          there, as a sentence that says of which file, why, and what to do. The message of the failure has all of them,
-          too.
+        - With O(different=replace), each directory with what could not be restored or may not stay in Orthanc, as a
+          sentence with the file, the reason and what to do. The message of the failure contains all of them, too.
       type: list
       elements: str
       sample: []
@@ -233,7 +232,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._upload import MEGAB
 SHOWN = 1000  # studies in a result
 
 
-def result_of(upload: Upload, progress: Progress) -> dict[str, Any]:
+def build_result(upload: Upload, progress: Progress) -> dict[str, Any]:
     tally = upload.tally
     return {
         "found": tally.found,
@@ -256,32 +255,32 @@ def result_of(upload: Upload, progress: Progress) -> dict[str, Any]:
     }
 
 
-def diff_of(upload: Upload) -> dict[str, str]:
+def build_diff(upload: Upload) -> dict[str, str]:
     studies = sorted(upload.tally.studies.items())[:SHOWN]
 
-    def lines(which: int) -> str:
+    def format_lines(which: int) -> str:
         return "".join(f"study {uid}: {counts[which]} of {counts[1]} instances\n" for uid, counts in studies)
 
-    return {"before": lines(0), "after": lines(1)}
+    return {"before": format_lines(0), "after": format_lines(1)}
 
 
-def complaint(upload: Upload, options: dict[str, Any]) -> str | None:
-    """Why the module fails, and all that is not in the archive because of that; None where it does not fail."""
-    first = _complaint(upload, options) or ""
+def describe_failure(upload: Upload, options: dict[str, Any]) -> str | None:
+    """Why the module fails, and all that is not in Orthanc because of that; None where it does not fail."""
+    first = describe_cause(upload, options) or ""
     return " ".join(filter(None, [first, *(text for text in upload.tally.kept if text not in first)])) or None
 
 
-def _complaint(upload: Upload, options: dict[str, Any]) -> str | None:
+def describe_cause(upload: Upload, options: dict[str, Any]) -> str | None:
     tally = upload.tally
     if upload.stopped_by is not None:
         return f"{upload.stopped_by} Before that {tally.sent} instances were sent, which stay."
     if tally.failed.count:
-        return f"{tally.failed.count} files did not get into the archive. The first: {tally.failed.first[0]}."
+        return f"{tally.failed.count} files did not get into Orthanc. The first: {tally.failed.first[0]}."
     if tally.junk.count and options["junk"] == "fail":
-        return f"{tally.junk.count} files are no DICOM files. The first: {tally.junk.first[0]}."
+        return f"{tally.junk.count} files are not DICOM files. The first: {tally.junk.first[0]}."
     if tally.different.count and options["different"] == "fail":
         first = tally.different.first[0]
-        return f"The archive has another content of {tally.different.count} instances. The first: {first}."
+        return f"Orthanc has another content of {tally.different.count} instances. The first: {first}."
     return None
 
 
@@ -320,17 +319,17 @@ def main() -> None:
     tally = upload.tally
     if tally.different.count and options.different == "keep":
         module.warn(
-            f"The archive has another content of {tally.different.count} instances, which was kept; see different in "
+            f"Orthanc has another content of {tally.different.count} instances, which was kept; see different in "
             "the result, and the option different."
         )
     outcome = {
         "changed": bool(tally.sent or tally.replaced),
-        "upload": result_of(upload, progress),
-        "diff": diff_of(upload),
+        "upload": build_result(upload, progress),
+        "diff": build_diff(upload),
     }
-    wrong = complaint(upload, module.params)
-    if wrong:
-        module.fail_json(msg=wrong, **outcome)
+    failure = describe_failure(upload, module.params)
+    if failure:
+        module.fail_json(msg=failure, **outcome)
     module.exit_json(**outcome)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_worklist
-short_description: Put an entry on an archive's modality worklist, change it, or take it away
+short_description: Manage entries of Orthanc's modality worklist
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Manages one scheduled examination that modalities find by a worklist query (C-FIND).
-  - Orthanc has two worklist plugins. The one of its own distribution, which Debian 12 and 13 carry, serves a folder of
+  - Orthanc has two worklist plugins. The one of its own distribution, also in Debian 12 and 13, serves a folder of
     files; this module writes them, and must run on the host that has the folder. The newer one
-    (C(orthanc-worklists), in the image C(orthancteam/orthanc)) has a REST API; this module uses it where it is.
+    (C(orthanc-worklists), in the image C(orthancteam/orthanc)) has a REST API, which this module uses.
   - Attributes and values are checked before anything is written.
 extends_documentation_fragment:
   - lightbox.pacs.orthanc
@@ -26,17 +26,17 @@ attributes:
     support: full
   diff_mode:
     support: full
-    details: Shows the patient's data. Set C(diff=false) on the task where nobody may see it.
+    details: Shows the patient's data. Set C(diff=false) on the task to hide it.
 options:
   name:
     description:
-      - What the entry is called, unique among all. It is the name of the file or the identifier in the API; no modality
-        sees it. The accession number does well.
+      - Unique name of the entry, which is the name of the file or the identifier in the API; no modality sees it. The
+        accession number is a good choice.
       - Letters (without accents), digits, dots, dashes and underscores, up to 64, beginning with a letter or digit.
     type: str
     required: true
   state:
-    description: Whether the entry is there.
+    description: Whether the entry exists.
     type: str
     choices: [present, absent]
     default: present
@@ -47,7 +47,7 @@ options:
         C(ScheduledProcedureStepStartDate).
       - Where there is no C(StudyInstanceUID), the entry gets one, which it keeps.
       - The character set is always UTF-8 (C(ISO_IR 192)).
-      - What the entry has and is not given here is removed.
+      - Attributes of the entry that are not given here are removed.
     type: dict
     default: {}
   mode:
@@ -57,9 +57,9 @@ options:
     type: str
     default: "0640"
 notes:
-  - An archive without either plugin is refused; enable C(Worklists) in its configuration.
-  - The plugins match the query themselves; who may ask is the archive's option C(DicomAlwaysAllowFindWorklist) and
-    what it says of each modality.
+  - The module fails without either plugin; enable C(Worklists) in its configuration.
+  - The plugins match the query themselves. Orthanc's option C(DicomAlwaysAllowFindWorklist) and the rights of each
+    modality decide who may query.
 seealso:
   - module: lightbox.pacs.orthanc_worklist_info
   - name: Worklists in the Orthanc Book
@@ -107,7 +107,7 @@ worklist:
       type: str
       sample: "4711"
     way:
-      description: How it was brought there, V(rest) or V(folder).
+      description: How it was written, V(rest) or V(folder).
       type: str
       sample: folder
     path:
@@ -131,21 +131,21 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import N
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Tags,
     WorklistError,
+    build_api_tags,
+    build_file,
     check_complete,
-    entries_of,
-    from_api,
-    from_file,
-    new_uid,
-    normal,
+    create_uid,
+    list_entries,
+    normalize,
+    parse_api_tags,
+    parse_file,
     place_spec,
-    to_api,
-    to_file,
 )
 
 
@@ -156,14 +156,16 @@ class Rest:
 
     def __init__(self, archive: Orthanc, entries: list[dict[str, Any]], name: str) -> None:
         self.archive = archive
-        self.path = route("worklists", name)
-        self.before: Tags | None = next((from_api(entry["Tags"]) for entry in entries if entry["ID"] == name), None)
+        self.path = build_path("worklists", name)
+        self.before: Tags | None = next(
+            (parse_api_tags(entry["Tags"]) for entry in entries if entry["ID"] == name), None
+        )
 
-    def same(self, _name: str, tags: Tags) -> bool:
+    def is_equal(self, _name: str, tags: Tags) -> bool:
         return self.before == tags
 
     def write(self, _name: str, tags: Tags) -> None:
-        self.archive.put(self.path, {"Tags": to_api(tags)})
+        self.archive.put(self.path, {"Tags": build_api_tags(tags)})
 
     def remove(self) -> None:
         self.archive.delete(self.path)
@@ -184,14 +186,14 @@ class Folder:
             with open(self.path, "rb") as stream:
                 self.content = stream.read()
             try:
-                self.before = from_file(self.content)
+                self.before = parse_file(self.content)
             except NotDicomError:
                 self.before = {}
             self.before.pop("SpecificCharacterSet", None)
 
-    def same(self, name: str, tags: Tags) -> bool:
-        """To the last byte, and with the same mode; so an entry that somebody else wrote otherwise is written anew."""
-        if self.content != to_file(name, tags):
+    def is_equal(self, name: str, tags: Tags) -> bool:
+        """Compare every byte and the mode, so that an entry of another writer is written again."""
+        if self.content != build_file(name, tags):
             return False
         known = os.lstat(self.path)
         return stat.S_IMODE(known.st_mode) == self.mode and (known.st_uid, known.st_gid) == self._owner(known)
@@ -201,11 +203,11 @@ class Folder:
         return owner.st_uid, owner.st_gid
 
     def write(self, name: str, tags: Tags) -> None:
-        """In one step, under a name that the plugin does not look at until then."""
+        """Write in one step; the plugin ignores the temporary name."""
         handle, draft = tempfile.mkstemp(dir=os.path.dirname(self.path), prefix=".ansible-")
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(to_file(name, tags))
+                stream.write(build_file(name, tags))
                 if os.geteuid() == 0:
                     os.fchown(handle, *self._owner(self.folder))
                 os.fchmod(handle, self.mode)
@@ -220,16 +222,16 @@ class Folder:
         os.unlink(self.path)
 
 
-def store_of(params: dict[str, Any]) -> Rest | Folder:
-    """Where the entry is to be."""
+def select_store(params: dict[str, Any]) -> Rest | Folder:
+    """Return where the entry is stored."""
     archive = Orthanc(params)
-    entries = entries_of(archive, params)
+    entries = list_entries(archive, params)
     if entries is not None:
         return Rest(archive, entries, params["name"])
     return Folder(params["folder"], int(params["mode"], 8), params["name"])
 
 
-def check(params: dict[str, Any]) -> Tags:
+def check_tags(params: dict[str, Any]) -> Tags:
     if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", params["name"]):
         raise WorklistError(
             f"name is '{params['name']}'. Write it with letters (without accents), digits, dots, dashes and "
@@ -237,7 +239,7 @@ def check(params: dict[str, Any]) -> Tags:
         )
     if not re.fullmatch("[0-7]{4}", params["mode"]):
         raise WorklistError(f"mode is '{params['mode']}', which is not four octal digits in quotes")
-    tags = normal(params["tags"])
+    tags = normalize(params["tags"])
     tags.pop("SpecificCharacterSet", None)
     if params["state"] == "present":
         check_complete(tags)
@@ -259,14 +261,14 @@ def main() -> None:
     )
     name, state = module.params["name"], module.params["state"]
     try:
-        tags = check(module.params)
-        store = store_of(module.params)
+        tags = check_tags(module.params)
+        store = select_store(module.params)
         before = store.before
         if state == "present":
             if not tags.get("StudyInstanceUID"):
-                tags["StudyInstanceUID"] = (before or {}).get("StudyInstanceUID") or new_uid()
-                tags = normal(tags)
-            changed = before is None or not store.same(name, tags)
+                tags["StudyInstanceUID"] = (before or {}).get("StudyInstanceUID") or create_uid()
+                tags = normalize(tags)
+            changed = before is None or not store.is_equal(name, tags)
             if changed and not module.check_mode:
                 store.write(name, tags)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orthanc_worklist_info
-short_description: Search an archive's modality worklist
+short_description: Search Orthanc's modality worklist
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
@@ -34,8 +34,8 @@ options:
     type: dict
     default: {}
 notes:
-  - An archive without either plugin is refused; enable C(Worklists) in its configuration.
-  - The result names patients. Set C(no_log=true) on the task where nobody may see it.
+  - The module fails without either plugin; enable C(Worklists) in its configuration.
+  - The result names patients. Set C(no_log=true) on the task to hide them.
 seealso:
   - module: lightbox.pacs.orthanc_worklist
   - module: lightbox.pacs.orthanc_study_info
@@ -118,7 +118,7 @@ unreadable:
   returned: success
   type: list
   elements: str
-  sample: [/var/lib/orthanc/worklists/half.wl is no worklist entry or is damaged]
+  sample: [/var/lib/orthanc/worklists/half.wl is not a worklist entry or is damaged]
 way:
   description: Where the entries are, V(rest) or V(folder).
   returned: success
@@ -132,25 +132,27 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
+    build_path,
     connection_spec,
-    route,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     Entry,
     Query,
     WorklistError,
-    entries_of,
-    files_in,
-    from_api,
+    list_entries,
+    parse_api_tags,
     place_spec,
+    read_folder,
 )
 
 
-def found_by_api(entries: list[dict[str, Any]]) -> list[Entry]:
-    return [Entry(entry["ID"], route("worklists", entry["ID"]), from_api(entry["Tags"])) for entry in entries]
+def parse_api_entries(entries: list[dict[str, Any]]) -> list[Entry]:
+    return [
+        Entry(entry["ID"], build_path("worklists", entry["ID"]), parse_api_tags(entry["Tags"])) for entry in entries
+    ]
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def format_entry(entry: Entry) -> dict[str, Any]:
     def text(keyword: str) -> str:
         value = entry.tags.get(keyword, "")
         return "\\".join(value) if isinstance(value, list) else value
@@ -185,8 +187,10 @@ def main() -> None:
     unreadable: list[str] = []
     try:
         query = Query(module.params["query"], module.params["case_sensitive"])
-        listed = entries_of(Orthanc(module.params), module.params)
-        entries = files_in(module.params["folder"], name, unreadable) if listed is None else found_by_api(listed)
+        listed = list_entries(Orthanc(module.params), module.params)
+        entries = (
+            read_folder(module.params["folder"], name, unreadable) if listed is None else parse_api_entries(listed)
+        )
     except WorklistError as error:
         module.fail_json(msg=f"{error}.")
     except OrthancError as error:
@@ -194,7 +198,7 @@ def main() -> None:
     found = [
         one
         for one in sorted(entries, key=lambda entry: (entry.name, entry.path))
-        if name in (None, one.name) and query.matches(one.tags)
+        if name in (None, one.name) and query.is_match(one.tags)
     ]
     if unreadable:
         module.warn(f"{len(unreadable)} files of the worklist cannot be read. The first: {unreadable[0]}.")
@@ -204,7 +208,7 @@ def main() -> None:
         found = found[:limit]
     module.exit_json(
         changed=False,
-        worklists=[shown(one) for one in found],
+        worklists=[format_entry(one) for one in found],
         truncated=truncated,
         unreadable=unreadable,
         way="folder" if listed is None else "rest",

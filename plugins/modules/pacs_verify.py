@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pacs_verify
-short_description: Prove that an archive works and lets nobody in who should not be
+short_description: Run end-to-end checks against a PACS server
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
@@ -21,13 +21,13 @@ description:
   - Nothing that it does stays. The synthetic studies are deleted in the same run, also when a check fails in between;
     what a killed run left is deleted by the next one. It only ever deletes studies of patients whose ID begins with
     C(LIGHTBOX-VERIFY-).
-  - A check that falls short does not fail the module. Look at RV(ignore:passed), or use the role
+  - A failed check does not fail the module. Use RV(ignore:passed), or the role
     P(lightbox.pacs.verify#role).
 requirements:
   - On the server C(storescu) of DCMTK for the checks that send images by DICOM; without it these are skipped.
 attributes:
   check_mode:
-    description: Can run in check mode, and then makes only those checks that store nothing in the archive.
+    description: Can run in check mode, and then runs only the checks that store nothing.
     support: full
   diff_mode:
     description: Will return details on what has changed when in diff mode.
@@ -92,7 +92,7 @@ options:
     type: str
     default: 127.0.0.1
   dicom_port:
-    description: Port of the archive's DICOM listener. V(0) makes no check of DICOM.
+    description: Port of the archive's DICOM listener. V(0) skips the checks of DICOM.
     type: int
     default: 14242
   dicom_aet:
@@ -100,11 +100,11 @@ options:
     type: str
     default: LIGHTBOX
   dicom_calling_aet:
-    description: AE title of the checks; the archive must know it and let it echo and store.
+    description: AE title of the checks; it must be registered in Orthanc with echo and store.
     type: str
     default: LBXVERIFY
   dicom_tls_port:
-    description: Port at O(connect_address) where DICOM with TLS is taken. V(0) skips the check.
+    description: Port at O(connect_address) for DICOM over TLS. V(0) skips the check.
     type: int
     default: 0
   containers:
@@ -143,7 +143,7 @@ options:
         default: []
       reference:
         description:
-          - Whether a port that is meant to be open answered. Otherwise closed ports prove nothing and the check is
+          - Whether a port that is meant to be open answered. Otherwise closed ports show nothing and the check is
             skipped.
         type: bool
         required: true
@@ -305,7 +305,7 @@ ARGUMENTS = {
 }
 
 
-def settings_of(module: AnsibleModule) -> Settings:
+def read_settings(module: AnsibleModule) -> Settings:
     def run(arguments: list[str]) -> tuple[int, str]:
         # The system's programs first: python environments bring a storescu of their own that takes other arguments.
         program = module.get_bin_path(arguments[0], opt_dirs=["/usr/bin"])
@@ -323,7 +323,7 @@ def settings_of(module: AnsibleModule) -> Settings:
 
 
 def write_image(path: str) -> dict[str, str]:
-    """Writes a new synthetic image, and tells what it is."""
+    """Write a new synthetic image and return its identifiers."""
     image = synthetic()
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(image.file)
@@ -333,7 +333,7 @@ def write_image(path: str) -> dict[str, str]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     started = time.monotonic()
-    settings = settings_of(module)
+    settings = read_settings(module)
     checks = Checks(
         secrets_of(
             (settings.username, settings.password),

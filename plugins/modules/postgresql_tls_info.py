@@ -6,18 +6,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: postgresql_tls_info
-short_description: Ask a PostgreSQL server how it encrypts, without logging in
+short_description: Gather information about the encryption of a PostgreSQL server
 version_added: 0.1.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Tells whether a PostgreSQL server speaks TLS, with which version, cipher and certificate, whether that certificate
-    would pass C(sslmode=verify-full), and whether the server takes an unencrypted session too.
+  - Returns whether a PostgreSQL server supports TLS, with which version, cipher and certificate, whether that
+    certificate would pass C(sslmode=verify-full), and whether the server accepts an unencrypted session too.
   - Needs no password and no driver. Each session ends when the server asks for the password.
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying the target.
     support: full
-    details: Changes nothing at all.
+    details: Changes nothing.
   diff_mode:
     description: Returns details on what has changed when in diff mode.
     support: none
@@ -31,17 +31,17 @@ options:
     type: int
     default: 5432
   server_name:
-    description: Name to which the certificate must be made out. By default O(host).
+    description: Name for which the certificate must be valid. By default O(host).
     type: str
   ca_path:
     description: PEM file of the CAs that may sign the server's certificate, in place of those of the system.
     type: path
   user:
-    description: As whom to ask. Which line of the server's C(pg_hba.conf) answers depends on it.
+    description: User of the session, which decides the line of C(pg_hba.conf) that applies.
     type: str
     default: postgres
   database:
-    description: For which database to ask. Which line of the server's C(pg_hba.conf) answers depends on it.
+    description: Database of the session, which decides the line of C(pg_hba.conf) that applies.
     type: str
     default: postgres
   unencrypted:
@@ -54,13 +54,12 @@ options:
     default: 10
 notes:
   - A server writes a line into its log for each session that ends like this.
-  - C(libpq) also takes a name from the common name of a certificate without any alternative names; this module does
-    not.
+  - C(libpq) also accepts the common name of a certificate without alternative names; this module does not.
   - Needs nothing but Python 3.9 on the host on which it runs.
 """
 
 EXAMPLES = r"""
-- name: Ask the database how it encrypts
+- name: Gather how the database encrypts
   lightbox.pacs.postgresql_tls_info:
     host: archive.abcdefghijkl.eu-central-1.rds.amazonaws.com
     ca_path: /etc/lightbox/rds-ca.pem
@@ -68,7 +67,7 @@ EXAMPLES = r"""
     database: orthanc
   register: database
 
-- name: Insist on encryption, a good certificate, and one that lasts
+- name: Require encryption and a valid certificate
   ansible.builtin.assert:
     that:
       - database.verified
@@ -78,7 +77,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tls:
-  description: Whether the server speaks TLS.
+  description: Whether the server supports TLS.
   returned: success
   type: bool
 version:
@@ -92,7 +91,7 @@ cipher:
   type: str
   sample: TLS_AES_256_GCM_SHA384
 verified:
-  description: Whether a CA of O(ca_path) signed the certificate, it is valid now, and is made out to O(server_name).
+  description: Whether a CA of O(ca_path) signed the certificate, it is valid now and for O(server_name).
   returned: success
   type: bool
 verification_error:
@@ -101,29 +100,29 @@ verification_error:
   type: str
   sample: self-signed certificate in certificate chain
 certificate:
-  description: What stands in the server's certificate, verified or not; null without TLS.
+  description: Content of the server's certificate, verified or not; null without TLS.
   returned: success
   type: dict
   contains:
     subject:
-      description: Whose it is.
+      description: Its subject.
       type: str
       sample: commonName=archive
     issuer:
-      description: Who signed it.
+      description: Its issuer.
       type: str
       sample: commonName=lightbox.pacs local CA
     names:
-      description: Names and addresses to which it is made out.
+      description: Names and addresses for which it is valid.
       type: list
       elements: str
       sample: [archive.example.org]
     not_before:
-      description: Since when it is valid, in UTC.
+      description: Begin of its validity, in UTC.
       type: str
       sample: '2026-11-21T03:24:59Z'
     not_after:
-      description: Until when it is valid, in UTC.
+      description: End of its validity, in UTC.
       type: str
       sample: '2027-11-21T03:24:59Z'
     days_left:
@@ -134,25 +133,25 @@ certificate:
       description: Fingerprint, SHA-256 in hexadecimal.
       type: str
 encrypted:
-  description: How the server takes an encrypted session of O(user) in O(database); null without TLS.
+  description: The server's answer to an encrypted session of O(user) in O(database); null without TLS.
   returned: success
   type: dict
   contains: &session
     accepted:
       description:
-        - Whether it takes the session and asks for a password, if for anything. V(false) when it refuses it.
-        - Null when it says something else, such as that it is starting up.
+        - Whether it accepts the session, with or without a password. V(false) when it refuses it.
+        - Null for another answer, such as that it is starting up.
       type: bool
     method:
-      description: How it wants to know who asks, such as V(scram-sha-256), V(md5), V(password) or V(none).
+      description: Method of authentication, such as V(scram-sha-256), V(md5), V(password) or V(none).
       type: str
       sample: scram-sha-256
     message:
-      description: What it says where it does not take the session.
+      description: Its message where it does not accept the session.
       type: str
       sample: no pg_hba.conf entry for host "192.0.2.1", user "postgres", database "postgres", no encryption
 unencrypted:
-  description: How the server takes an unencrypted one; null with O(unencrypted=false).
+  description: The server's answer to an unencrypted session; null with O(unencrypted=false).
   returned: success
   type: dict
   contains: *session
@@ -162,9 +161,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._postgresql_tls import (
     PostgresError,
     Server,
-    ask,
-    client_context,
+    create_context,
+    query_server,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError
 
 
 def main() -> None:
@@ -184,11 +184,11 @@ def main() -> None:
     params = module.params
     server = Server(params["host"], params["port"], params["user"], params["database"], params["timeout"])
     try:
-        context = client_context(params["ca_path"])
-    except OSError as error:
-        module.fail_json(msg=f"ca_path {params['ca_path']} cannot be used ({error.strerror or error}).")
+        context = create_context(params["ca_path"])
+    except TlsError as error:
+        module.fail_json(msg=f"{error}.")
     try:
-        found = ask(server, context, params["server_name"] or params["host"], params["unencrypted"])
+        found = query_server(server, context, params["server_name"] or params["host"], params["unencrypted"])
     except PostgresError as error:
         module.fail_json(msg=f"The PostgreSQL server at {server.host}:{server.port} {error}.")
     module.exit_json(changed=False, **found)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: tcp_port_open
-short_description: Whether the controller reaches a TCP port
+short_description: Test whether the controller reaches a TCP port
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Connection, Orthanc
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection
+from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc
 
 from tests.support.lab import lab_hosts, secret
 from tests.support.orthanc_server import run_module

@@ -100,7 +100,7 @@ def test_tls_with_client_certificate(pki):
     ("arguments", "said"),
     [
         ({"ca_path": "other.pem"}, "has a certificate that does not verify"),
-        ({}, "Set ca_path to the CA that signed it"),
+        ({}, "Set ca_path to the CA that signed it."),
         ({"ca_path": "ca.pem", "server_name": "elsewhere"}, "Hostname mismatch"),
         ({"ca_path": "absent.pem"}, "absent.pem cannot be used (No such file"),
         ({"ca_path": "ca.pem", "client_cert": "ca.key"}, "ca.key cannot be used"),
@@ -119,7 +119,7 @@ def test_plain_and_tls_are_not_mixed_up(pki):
         assert "TLS" in run(port)["msg"]
     with scp() as port:
         failed = run(port, tls=True, ca_path=str(pki / "ca.pem"))
-        assert "Does the port want" in failed["msg"]
+        assert "Is the port one for DICOM without TLS?" in failed["msg"]
 
 
 @pytest.mark.parametrize(
@@ -144,14 +144,14 @@ def test_a_refusal_says_why(settings, said):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "which is no DICOM"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "which is not DICOM"),
         (b"\x15\x03\x03\x00\x02\x02\x46", "answers in TLS. Set tls to true"),
         (b"", "closed the connection without an answer"),
         (b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00", "aborted the association"),
         (b"\x03\x00\x00\x00\x00\x04\x00\x02\x03\x02", "because it has too many associations already"),
         (b"\x03\x00\x00\x00\x00\x04\x00\x02\x03\x09", "for the reason 9 of source 3"),
-        (b"\x02\x00\x00\x00\x00\x02\x00\x00", "with a PDU of type 2, which is no DICOM"),
-        (b"\x02\x00\xff\xff\xff\xff", "which is no DICOM"),
+        (b"\x02\x00\x00\x00\x00\x02\x00\x00", "with a PDU of type 2, which is not DICOM"),
+        (b"\x02\x00\xff\xff\xff\xff", "which is not DICOM"),
         (None, "gave no answer within 1 seconds"),
     ],
 )

@@ -72,7 +72,7 @@ def test_many_are_called_at_once():
 
 def test_an_unknown_name_is_told():
     done = run(echo("CTX", error(404, "Unknown resource"), 404), modalities=["CTX"])
-    assert done["echoes"][0]["details"] == "The archive does not know it."
+    assert done["echoes"][0]["details"] == "It is not registered in Orthanc."
 
 
 def test_fails_where_told_to():

@@ -94,7 +94,7 @@ def test_what_is_not_there():
     ("system", "said"),
     [
         ({"Version": "1.10.1"}, "Labels need Orthanc 1.12.0 or newer"),
-        ({"Version": "1.12.0", "HasLabels": False}, "knows no labels"),
+        ({"Version": "1.12.0", "HasLabels": False}, "does not support labels"),
     ],
 )
 @pytest.mark.parametrize("state", ["present", "absent", "exact"])
@@ -106,11 +106,11 @@ def test_an_archive_without_labels_is_told_from_a_missing_study(system, said, st
 
 @pytest.mark.parametrize("label", ["", "two words", "ä", "x" * 65, "a/b", "../x"])
 def test_what_is_no_label(label):
-    assert "is no label" in run(id=STUDY, labels=["fine", label])["msg"]
+    assert "is not a label" in run(id=STUDY, labels=["fine", label])["msg"]
 
 
 def test_what_is_no_identifier():
-    assert "which is no identifier of Orthanc's" in run(id="1.2.840.1", labels=["a"])["msg"]
+    assert "which is not an identifier of Orthanc" in run(id="1.2.840.1", labels=["a"])["msg"]
     assert "uid is empty" in run(uid=" ", labels=["a"])["msg"]
 
 

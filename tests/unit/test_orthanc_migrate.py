@@ -113,7 +113,7 @@ REPLACED = [
 @pytest.mark.parametrize(
     ("calls", "read", "word"),
     [
-        (GONE, [], "is not in the archive any more, and neither is its file"),
+        (GONE, [], "is not in Orthanc any more, and neither is its file"),
         (REPLACED, [call("POST", "/instances/bbbb/attachments/dicom/verify-md5", {})], "was replaced by another file"),
     ],
 )
@@ -162,7 +162,7 @@ def test_a_file_at_which_the_server_cannot_look_is_not_gone(index, monkeypatch):
     done = verify(index, *compared("aaaa", MD5["aaaa"]), *GONE, deleted="report")
     assert done["failed"] is True
     assert done["deleted_count"] == 0
-    assert "bbbbbbbb, at which the server cannot look: Input/output error" in done["wrong"][0]
+    assert "bbbbbbbb, which the server cannot read: Input/output error" in done["wrong"][0]
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_an_index_that_cannot_be_read_to_its_end_is_no_comparison(damaged, threa
 
 
 def test_fewer_instances_than_the_index_has_are_no_comparison(index, monkeypatch):
-    monkeypatch.setattr(orthanc_files_verify.Work, "next", lambda self: None)
+    monkeypatch.setattr(orthanc_files_verify.Work, "take_row", lambda self: None)
     done = verify(index)
     assert done["failed"] is True
     assert "it has 2 instances, and 0 could be read" in done["msg"]

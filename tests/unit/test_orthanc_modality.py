@@ -189,7 +189,7 @@ def test_a_change_that_a_restart_may_undo_comes_with_a_warning(persistent, warne
         ({"port": 0}, "port is 0"),
         ({"port": 65535}, "port is 65535; set it to 1 to 65534"),
         ({"dicom_timeout": -1}, "dicom_timeout is -1"),
-        ({"name": "CT 1"}, "the name 'CT 1' may have letters"),
+        ({"name": "CT 1"}, "the name 'CT 1' may contain letters"),
     ],
 )
 def test_wrong_values_are_refused_before_anything_is_asked(wrong, said):
@@ -201,7 +201,7 @@ def test_wrong_values_are_refused_before_anything_is_asked(wrong, said):
 
 def test_all_findings_are_told_at_once():
     failed = run(modalities=[{**NEW, "aet": "", "port": 0}, {**NEW, "host": "a b"}])
-    for said in ("CT1 is there twice", "not an AE title", "port is 0", "host is 'a b'"):
+    for said in ("CT1 is listed twice", "not an AE title", "port is 0", "host is 'a b'"):
         assert said in failed["msg"]
 
 
@@ -212,7 +212,7 @@ def test_all_findings_are_told_at_once():
         ({"name": "CT1", "modalities": []}, "mutually exclusive"),
         ({"aet": "CT", "modalities": []}, "mutually exclusive"),
         ({"name": "CT1", "exclusive": True}, "Set modalities with it"),
-        ({"modalities": [], "state": "absent"}, "goes with name"),
+        ({"modalities": [], "state": "absent"}, "state: absent needs name"),
         ({"name": "CT1", "allow": ["all"]}, "value of allow must be one or more of"),
     ],
 )
@@ -222,7 +222,7 @@ def test_what_does_not_fit_together_is_refused(arguments, said):
 
 def test_a_new_one_needs_to_be_described():
     assert run(listing({}), name="CT1", port=104)["msg"] == (
-        "The archive knows no modality CT1. To make it known, set aet and host."
+        "The modality CT1 is not registered in Orthanc. To register it, set aet and host."
     )
 
 
@@ -234,7 +234,7 @@ def test_what_an_old_archive_passes_over_is_no_success():
         listing({"CT1": OLD}),
         **arguments,
     )
-    assert "without retrieve_method. Leave that out, or update the archive" in failed["msg"]
+    assert "without retrieve_method. Remove that, or update Orthanc" in failed["msg"]
 
 
 def test_what_is_not_there_after_it_was_taken_is_no_success():

@@ -44,7 +44,7 @@ def job(state="Success", **content):
     return call("GET", "/jobs/j", answer)
 
 
-def task_of(**arguments):
+def build_task(**arguments):
     """How the module calls the task in its note."""
     return next(iter(run(metadata(), check=True, **arguments)["diff"]["after"]))
 
@@ -98,8 +98,8 @@ class TestAnonymized:
         return call("POST", f"{PATH}/anonymize", {"ID": "j", "Path": "/jobs/j"}, body=self.body)
 
     def test_check_do_again_check_again(self):
-        task = task_of(**self.options)
-        noted = metadata({task: {"of": LAST, "copy": COPY}})
+        task = build_task(**self.options)
+        record = metadata({task: {"of": LAST, "copy": COPY}})
         checked = run(metadata(), check=True, **self.options)
         assert checked["changed"] is True
         done = run(
@@ -117,13 +117,13 @@ class TestAnonymized:
         assert done["study"] == {"id": STUDY, "copy": COPY, "job": "j", "instances": 60}
         assert done["diff"] == checked["diff"] == {"before": {task: False}, "after": {task: True}}
         for check in (False, True):
-            again = run(noted, self.copy, check=check, **self.options)
+            again = run(record, self.copy, check=check, **self.options)
             assert again["changed"] is False
             assert again["study"]["copy"] == COPY
 
     def test_by_uid_a_new_archive_tells_all_at_once(self):
-        noted = {"LastUpdate": LAST, "51907": json.dumps({task_of(**self.options): {"of": LAST, "copy": COPY}})}
-        found = call("POST", "/tools/find", [{"ID": STUDY, "Metadata": noted}], body=self.search)
+        record = {"LastUpdate": LAST, "51907": json.dumps({build_task(**self.options): {"of": LAST, "copy": COPY}})}
+        found = call("POST", "/tools/find", [{"ID": STUDY, "Metadata": record}], body=self.search)
         again = run(found, self.copy, id=None, uid="1.2.3", **self.options)
         assert (again["changed"], again["study"]["copy"]) == (False, COPY)
 
@@ -165,31 +165,31 @@ class TestAnonymized:
         ids=["gone", "of another"],
     )
     def test_a_copy_that_is_gone_is_made_again(self, copy):
-        noted = metadata({task_of(**self.options): {"of": LAST, "copy": COPY}})
-        assert run(noted, copy, check=True, **self.options)["changed"] is True
+        record = metadata({build_task(**self.options): {"of": LAST, "copy": COPY}})
+        assert run(record, copy, check=True, **self.options)["changed"] is True
 
     @pytest.mark.parametrize("notes", ["no JSON", "[]", {"anonymized": 3}, {"x": {"of": LAST, "copy": COPY}}])
     def test_a_note_that_says_nothing(self, notes):
         assert run(metadata(notes), check=True, **self.options)["changed"] is True
 
     def test_new_images_make_a_new_copy_and_so_do_other_options(self):
-        noted = {task_of(**self.options): {"of": "20200101T000000", "copy": COPY}}
-        assert run(metadata(noted), check=True, **self.options)["changed"] is True
-        assert task_of(**self.options) != task_of(**{**self.options, "keep_private_tags": True})
+        record = {build_task(**self.options): {"of": "20200101T000000", "copy": COPY}}
+        assert run(metadata(record), check=True, **self.options)["changed"] is True
+        assert build_task(**self.options) != build_task(**{**self.options, "keep_private_tags": True})
 
     def test_again(self):
-        noted = {task_of(**self.options): {"of": LAST, "copy": COPY}}
-        assert run(metadata(noted), check=True, again=True, **self.options)["changed"] is True
+        record = {build_task(**self.options): {"of": LAST, "copy": COPY}}
+        assert run(metadata(record), check=True, again=True, **self.options)["changed"] is True
 
     def test_an_interrupted_run_is_taken_up(self):
-        noted = metadata({task_of(**self.options): {"of": LAST, "job": "j"}})
-        done = run(noted, job("Running"), job(ID=COPY, InstancesCount=2), noted, noting(copy=COPY), **self.options)
+        record = metadata({build_task(**self.options): {"of": LAST, "job": "j"}})
+        done = run(record, job("Running"), job(ID=COPY, InstancesCount=2), record, noting(copy=COPY), **self.options)
         assert (done["changed"], done["study"]["copy"]) == (False, COPY)
 
     @pytest.mark.parametrize("gone", [job("Failure"), call("GET", "/jobs/j", UNKNOWN, status=404)])
     def test_a_job_that_failed_or_is_forgotten_is_started_again(self, gone):
-        noted = metadata({task_of(**self.options): {"of": LAST, "job": "j"}})
-        assert run(noted, gone, check=True, **self.options)["changed"] is True
+        record = metadata({build_task(**self.options): {"of": LAST, "job": "j"}})
+        assert run(record, gone, check=True, **self.options)["changed"] is True
 
     def test_without_waiting(self):
         done = run(metadata(), self.start(), metadata(), noting(job="j"), wait=False, **self.options)
@@ -212,26 +212,26 @@ class TestAnonymized:
         assert (done["changed"], done["warnings"]) == (True, [])
         done = run(*calls, conflict, wait=False, **self.options)
         assert done["changed"] is True
-        assert "could not be noted" in done["warnings"][0]
+        assert "could not be recorded" in done["warnings"][0]
 
     def test_a_note_that_the_archive_refuses_is_a_warning(self):
         refusal = call("PUT", NOTE, error(403, "Forbidden"), status=403, body=ANYTHING)
         done = run(metadata(), self.start(), metadata(), refusal, wait=False, **self.options)
         assert done["changed"] is True
-        assert "could not be noted" in done["warnings"][0]
+        assert "could not be recorded" in done["warnings"][0]
 
     def test_what_fails(self):
         calls = metadata(), self.start(), metadata(), noting(job="j")
         assert "Job j (T) failed: broken" in run(*calls, job("Failure"), **self.options)["msg"]
         partly = job(ID=COPY, InstancesCount=3, FailedInstancesCount=1)
         assert "left out 1 of 3" in run(*calls, partly, **self.options)["msg"]
-        noted = metadata({task_of(**self.options): {"of": LAST, "job": "j"}})
-        assert run(noted, partly, check=True, **self.options)["changed"] is True
+        record = metadata({build_task(**self.options): {"of": LAST, "job": "j"}})
+        assert run(record, partly, check=True, **self.options)["changed"] is True
         late = run(*calls, job("Running"), wait_seconds=0, **self.options)
         assert "did not end within 0 seconds" in late["msg"]
         gone = call("GET", METADATA, UNKNOWN, status=404)
         assert run(gone, **self.options)["msg"].endswith(f"has no study {STUDY}.")
-        assert "keep has SOPInstanceUID" in run(metadata(), state="anonymized", keep=["SOPInstanceUID"])["msg"]
+        assert "keep contains SOPInstanceUID" in run(metadata(), state="anonymized", keep=["SOPInstanceUID"])["msg"]
 
 
 class TestSent:
@@ -260,7 +260,7 @@ class TestSent:
 
     def test_an_unknown_one(self):
         answer = call("POST", "/peers/x/store", UNKNOWN, status=404, body=lambda _received: True)
-        assert "does not know x" in run(metadata(), answer, state="sent", peer="x")["msg"]
+        assert "x is not registered in Orthanc" in run(metadata(), answer, state="sent", peer="x")["msg"]
 
     def test_one_of_both(self):
         assert "modality, peer" in run(state="sent")["msg"]

@@ -109,7 +109,7 @@ def test_an_archive_that_ignores_labels_is_never_asked(constraint):
     assert done["msg"].startswith("Labels need Orthanc 1.12.0 or newer")
     assert "resources" not in done
     done = run(call("GET", "/system", {"Version": "1.12.7", "HasLabels": False}), labels=["expired"])
-    assert "knows no labels" in done["msg"]
+    assert "does not support labels" in done["msg"]
 
 
 @pytest.mark.parametrize(("constraint", "has"), [("all", ["a"]), ("any", []), ("none", ["a"])])
@@ -120,7 +120,7 @@ def test_an_archive_that_says_it_knows_labels_and_ignores_them_is_found_out(cons
     assert "ignored the labels" in done["msg"]
 
 
-@pytest.mark.parametrize(("labels", "said"), [([], "labels is empty"), (["two words"], "is no label")])
+@pytest.mark.parametrize(("labels", "said"), [([], "labels is empty"), (["two words"], "is not a label")])
 def test_wrong_labels(labels, said):
     assert said in run(labels=labels)["msg"]
 
@@ -142,9 +142,9 @@ def test_wrong_queries():
     done = run(
         call("POST", FIND, answer, status=500, body=body(Query={"PatientNane": "x"})), query={"PatientNane": "x"}
     )
-    assert done["msg"].startswith("query or requested_tags has a tag that the archive does not know")
+    assert done["msg"].startswith("query or requested_tags contains a tag that is unknown to Orthanc")
     assert "PatientNane" in done["msg"]
-    assert "query.PatientID is no text" in run(query={"PatientID": {"a": 1}})["msg"]
+    assert "query.PatientID is not text" in run(query={"PatientID": {"a": 1}})["msg"]
 
 
 def test_somebody_else_answers():

@@ -19,8 +19,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils import _upload
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import (
     DirectoryError,
     NotDicomError,
+    compute_orthanc_id,
     identify,
-    orthanc_id,
 )
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -225,7 +225,7 @@ class TestUpload:
         for result in (checked, done):
             upload = result["upload"]
             assert (upload["found"], upload["sent"], upload["present"]) == (3, 2, 1)
-            assert upload["studies"] == [orthanc_id("P1", "2.25.21")]
+            assert upload["studies"] == [compute_orthanc_id("P1", "2.25.21")]
         assert done["upload"]["bytes_sent"] == len(three[1]) + len(three[2])
         for check in (False, True):
             again = run(tmp_path, everything, check=check)
@@ -475,7 +475,7 @@ class TestReplace:
         (folder,) = self.kept(tmp_path)
         assert f"It is in {folder}, with the labels" in done["msg"]
         assert len(done["upload"]["kept"]) == done["msg"].count(str(folder)) == 1
-        assert f"/instances/{id_of(mine)} of the archive" in done["msg"]
+        assert f"/instances/{id_of(mine)} of Orthanc" in done["msg"]
         assert folder.stat().st_mode & 0o777 == 0o700
         assert (folder / "instance.dcm").read_bytes() == theirs
         told = json.loads((folder / "labels.json").read_text())
@@ -511,7 +511,10 @@ class TestReplace:
         calls = find(listed(theirs)), *has(mine, LONELY), *unheard, *given_back(mine)
         done = self.run(tmp_path, *calls)
         (folder,) = self.kept(tmp_path)
-        assert f"or take it later, labels and metadata that went with the old one are in {folder}" in done["msg"]
+        assert (
+            f"or stores it later, the labels and metadata that were deleted with the old one are in {folder}"
+            in done["msg"]
+        )
         assert "head" in (folder / "labels.json").read_text()
 
     def test_somebody_else_was_quicker(self, tmp_path, two):
@@ -521,8 +524,8 @@ class TestReplace:
         after = post(mine, "AlreadyStored"), other, post(theirs, "AlreadyStored"), other
         done = self.run(tmp_path, find(listed(theirs)), *has(mine), *removed(mine, theirs, *after))
         (folder,) = self.kept(tmp_path)
-        assert "The archive says AlreadyStored" in done["msg"]
-        assert "The archive has another content by now" in done["msg"]
+        assert "Orthanc answers AlreadyStored" in done["msg"]
+        assert "Orthanc has another content by now" in done["msg"]
         assert str(folder) in done["msg"]
         assert (folder / "instance.dcm").read_bytes() == theirs
         assert done["upload"]["replaced"] == 0
@@ -546,7 +549,7 @@ class TestReplace:
         there = post(theirs, "AlreadyStored"), md5_of(theirs)
         done = self.run(tmp_path, find(listed(theirs)), *has(mine), *calls, *there)
         assert "Oops" in done["msg"]
-        assert ["may still remove it" in done["msg"], len(self.kept(tmp_path))] == [stays, int(stays)]
+        assert ["may still delete it" in done["msg"], len(self.kept(tmp_path))] == [stays, int(stays)]
         for folder in self.kept(tmp_path):
             assert f"A copy is in {folder}" in done["upload"]["kept"][0]
 
@@ -565,7 +568,7 @@ class TestReplace:
         calls = *has(mine, LONELY), *removed(mine, theirs, post(theirs)), *given_back(mine)
         done = self.run(tmp_path, find(listed(theirs)), *calls)
         assert f"could not be replaced ({type(damage).__name__}: " in done["msg"]
-        assert "It was put back." in done["msg"]
+        assert "It was restored." in done["msg"]
         assert self.kept(tmp_path) == []
 
     def test_a_zip_that_is_damaged_after_the_removal(self, tmp_path, two, monkeypatch):
@@ -601,7 +604,7 @@ class TestReplace:
         copied = () if given else (post(mine, "AlreadyStored"), call("GET", f"/instances/{id_of(mine)}/file", theirs))
         done = self.run(tmp_path, find(listed(theirs)), *has(mine, given), *copied)
         assert "cannot be written (No space left on device)" in done["msg"]
-        assert "nothing was removed. Set TMPDIR" in done["msg"]
+        assert "nothing was deleted. Set TMPDIR" in done["msg"]
         assert self.kept(tmp_path) == []
 
     def test_the_folder_is_on_a_disk(self, tmp_path, two, monkeypatch):
@@ -717,18 +720,18 @@ class TestJunk:
         done = run(tmp_path, find(listed(*three)))
         assert done["changed"] is False
         assert done["upload"]["junk_count"] == 5
-        assert f"{tmp_path}/readme.txt is no DICOM file" in done["upload"]["junk"]
-        assert f"{tmp_path}/pipe is no regular file" in done["upload"]["junk"]
+        assert f"{tmp_path}/readme.txt is not a DICOM file" in done["upload"]["junk"]
+        assert f"{tmp_path}/pipe is not a regular file" in done["upload"]["junk"]
         failed = run(tmp_path, find(listed(*three)), junk="fail")
         assert failed["failed"]
-        assert "5 files are no DICOM files" in failed["msg"]
+        assert "5 files are not DICOM files" in failed["msg"]
 
     def test_names_that_are_no_text(self, tmp_path):
         for name in (b"\xff.txt", b"\xfe.dcm"):
             with open(os.fsencode(tmp_path) + b"/" + name, "wb") as stream:
                 stream.write(instance() if name.endswith(b"dcm") else b"x")
         done = run(tmp_path, find(listed(instance(text="other"))))
-        assert done["upload"]["junk"] == [f"{tmp_path}/\\xff.txt is no DICOM file"]
+        assert done["upload"]["junk"] == [f"{tmp_path}/\\xff.txt is not a DICOM file"]
         assert done["upload"]["different"] == [f"{tmp_path}/\\xfe.dcm"]
 
     def test_what_the_archive_cannot_read(self, tmp_path, three):
@@ -756,7 +759,7 @@ class TestZip:
             archived.writestr("nested.zip", b"PK\3\4" + bytes(200))
         done = run(path, find(listed(three[0])), post(three[1]), post(three[2]))
         assert (done["upload"]["sent"], done["upload"]["present"]) == (2, 1)
-        assert done["upload"]["junk"] == [f"{path}:{name} is no DICOM file" for name in ("nested.zip", "readme")]
+        assert done["upload"]["junk"] == [f"{path}:{name} is not a DICOM file" for name in ("nested.zip", "readme")]
         assert run(path, find(listed(*three)))["changed"] is False
 
     def test_large_members_are_streamed(self, tmp_path, monkeypatch, three):
@@ -780,7 +783,7 @@ class TestZip:
         assert "a.zip:0 cannot be read (Bad CRC-32" in done["upload"]["failed"][0]
         assert done["upload"]["sent"] == 2
         path.write_bytes(content[: len(content) // 2])
-        assert run(path)["upload"]["junk"] == [f"{path} is a damaged zip, or none"]
+        assert run(path)["upload"]["junk"] == [f"{path} is not a zip file, or a damaged one"]
 
     def test_encrypted_members_are_junk(self, tmp_path, three):
         path = tmp_path / "a.zip"
@@ -798,7 +801,7 @@ class TestFaults:
         done = run(tmp_path / "a.dcm", find([]), post(three[0], answer=FULL, status=507))
         assert done["failed"]
         assert "is full (507)" in done["msg"]
-        assert "goes on where it was" in done["msg"]
+        assert "it continues there" in done["msg"]
 
     def test_what_was_sent_before_is_told(self, tmp_path, three):
         with archive(find([]), post(three[0]), post(three[1], answer=FULL, status=507)) as played:
@@ -822,7 +825,7 @@ class TestFaults:
         calls = find(listed(three[1])), post(three[0], answer=b"<html>", status=413), post(three[2])
         done = run(tmp_path, *calls)
         assert done["failed"]
-        assert "too large for what stands in front" in done["upload"]["failed"][0]
+        assert "too large for the reverse proxy" in done["upload"]["failed"][0]
         assert done["upload"]["sent"] == 1
 
     def test_a_file_that_grows(self, tmp_path, three, monkeypatch):
@@ -839,7 +842,7 @@ class TestFaults:
 
     def test_an_archive_that_filters(self, tmp_path, three):
         done = run(tmp_path / "a.dcm", find([]), post(three[0], "FilteredOut"))
-        assert "the archive says FilteredOut" in done["msg"]
+        assert "Orthanc answers FilteredOut" in done["msg"]
 
     def test_somebody_else_answers(self, tmp_path, three):
         page = call("POST", FIND, "<html>Log in</html>", body=ANYTHING)
@@ -1016,15 +1019,15 @@ class TestHeaders:
         assert (done["changed"], done["upload"]["present"]) == (False, 1)
 
     def test_an_identifier_that_a_real_archive_gave(self):
-        assert orthanc_id(" lead and trail", "2.25.5561", "2.25.5571", "2.25.5551") == (
+        assert compute_orthanc_id(" lead and trail", "2.25.5561", "2.25.5571", "2.25.5551") == (
             "4a532bce-bfd8f7d7-aeaaba87-d16c2e18-c8de67d0"
         )
 
     def test_what_is_none(self):
         good = instance()
         for bad, said in (
-            (b"", "is no DICOM file"),
-            (b"x" * 500, "is no DICOM file"),
+            (b"", "is not a DICOM file"),
+            (b"x" * 500, "is not a DICOM file"),
             (good[:140], "ends before"),
             (good[:128] + b"DICM" + b"\xff" * 100, "damaged"),
             (good[:132] + good[144:], "has no length"),

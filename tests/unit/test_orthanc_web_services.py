@@ -240,11 +240,11 @@ def test_what_somebody_else_removed_meanwhile_is_gone(kind, status):
         ({"_url": "https://north/?x"}, "set it to an http or https address"),
         ({"password": "x", "username": ""}, "password needs username"),
         ({"certificate_key_file": "/k"}, "need certificate_file"),
-        ({"properties": {"Url": "x"}}, "properties holds Url"),
-        ({"properties": {"LightboxFingerprint": "x"}}, "properties holds Lightbox"),
+        ({"properties": {"Url": "x"}}, "properties contains Url"),
+        ({"properties": {"LightboxFingerprint": "x"}}, "properties contains Lightbox"),
         ({"properties": {"A": []}}, "not A"),
         ({"_timeout": -1}, "_timeout is below 0"),
-        ({"name": "a/b"}, "the name 'a/b' may have"),
+        ({"name": "a/b"}, "the name 'a/b' may contain"),
     ],
 )
 def test_wrong_values_are_refused_before_anything_is_asked(kind, wrong, said):
@@ -289,7 +289,7 @@ def test_booleans_of_servers_are_texts():
 def test_no_dicomweb_plugin_or_another_root():
     kind = Kind("orthanc_dicomweb_server")
     missing = call("GET", "/dicom-web/servers?expand", error(404, "Unknown resource"), status=404)
-    assert "Load the archive's DICOMweb plugin, or set dicomweb_root" in kind.run(missing, servers=[])["msg"]
+    assert "Load Orthanc's DICOMweb plugin, or set dicomweb_root" in kind.run(missing, servers=[])["msg"]
     other = call("GET", "/dw/api/servers?expand", {})
     assert kind.run(other, servers=[], dicomweb_root="dw/api/")["changed"] is False
 

@@ -14,9 +14,9 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import N
 from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import (
     DICTIONARY,
     WorklistError,
-    from_file,
-    normal,
-    to_file,
+    build_file,
+    normalize,
+    parse_file,
 )
 
 from tests.support.orthanc_server import ANYTHING, archive, call, error, run_module
@@ -66,7 +66,7 @@ class TestFolder:
         assert list(folder.iterdir()) == [path]
         assert (checked["changed"], done["changed"]) == (True, True)
         assert checked["diff"] == done["diff"]
-        assert done["diff"] == {"before": {}, "after": normal(TAGS)}
+        assert done["diff"] == {"before": {}, "after": normalize(TAGS)}
         assert done["worklist"] == {"name": "4711", "way": "folder", "path": str(path), "study_instance_uid": "1.2.3"}
         for check in (False, True):
             again = run(NO_API, PLUGINS, check=check, **options)
@@ -78,7 +78,7 @@ class TestFolder:
         run(PLUGINS, folder=str(folder), way="folder", tags=TAGS)
         assert run(PLUGINS, check=True, **options)["changed"] is True
         done = run(PLUGINS, **options)
-        assert (done["changed"], done["diff"]) == (True, {"before": normal(TAGS), "after": {}})
+        assert (done["changed"], done["diff"]) == (True, {"before": normalize(TAGS), "after": {}})
         assert list(folder.iterdir()) == []
         for check in (False, True):
             assert run(PLUGINS, check=check, **options)["changed"] is False
@@ -200,7 +200,10 @@ class TestInput:
     @pytest.mark.parametrize(
         ("tags", "said"),
         [
-            ({"PatientNme": "x"}, "tags.PatientNme is no attribute of worklists that this module knows; did you mean"),
+            (
+                {"PatientNme": "x"},
+                "tags.PatientNme is not a worklist attribute that this module supports; did you mean",
+            ),
             (
                 {"PatientBirthDate": "31.12.1970"},
                 "tags.PatientBirthDate is '31.12.1970'. Write it as a date as",
@@ -208,7 +211,7 @@ class TestInput:
             ({"PatientID": "x" * 65}, "tags.PatientID has 65 characters, and may have 64"),
             ({"PatientID": "a\\b"}, "tags.PatientID has a backslash"),
             ({"PatientID": "a\nb"}, "tags.PatientID has a control character"),
-            ({"PatientID": {"a": 1}}, "tags.PatientID is no text"),
+            ({"PatientID": {"a": 1}}, "tags.PatientID is not text"),
             ({"PatientSex": "female"}, "tags.PatientSex is 'female'"),
             ({"StudyInstanceUID": "abc"}, "tags.StudyInstanceUID is 'abc'"),
             ({"PregnancyStatus": "70000"}, "tags.PregnancyStatus is '70000'"),
@@ -238,7 +241,7 @@ class TestInput:
 
 class TestFile:
     def test_pydicom_reads_what_was_written(self):
-        content = to_file("4711", normal(TAGS))
+        content = build_file("4711", normalize(TAGS))
         read = pydicom.dcmread(io.BytesIO(content))
         assert read.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
         assert str(read.PatientName) == "Müller^Änne"
@@ -248,8 +251,8 @@ class TestFile:
         step = read.ScheduledProcedureStepSequence[0]
         assert (step.Modality, step.ScheduledProcedureStepStartTime) == ("CT", "0930")
         assert step.ScheduledProtocolCodeSequence[0].CodeMeaning == "Kopf"
-        assert to_file("4711", normal(TAGS)) == content
-        assert {**from_file(content)} == {"SpecificCharacterSet": "ISO_IR 192", **normal(TAGS)}
+        assert build_file("4711", normalize(TAGS)) == content
+        assert {**parse_file(content)} == {"SpecificCharacterSet": "ISO_IR 192", **normalize(TAGS)}
 
     def test_the_dictionary_is_that_of_the_standard(self):
         for keyword, (group, element, kind) in DICTIONARY.items():
@@ -259,30 +262,30 @@ class TestFile:
 
     def test_every_attribute_can_be_written_and_read(self):
         samples = {"AS": "045Y", "CS": "A B", "DA": "20261231", "DS": "1.5", "TM": "093000", "UI": "1.2", "US": "3"}
-        tags = normal(
+        tags = normalize(
             {
                 keyword: [{"CodeValue": "x"}] if kind == "SQ" else samples.get(kind, "some text")
-                for keyword, (_group, _element, kind) in DICTIONARY.items()
+                for keyword, (_group, _build_element, kind) in DICTIONARY.items()
             }
         )
         tags["SpecificCharacterSet"] = "ISO_IR 192"
-        assert from_file(to_file("x", tags)) == tags
-        for element in pydicom.dcmread(io.BytesIO(to_file("x", tags))):
+        assert parse_file(build_file("x", tags)) == tags
+        for element in pydicom.dcmread(io.BytesIO(build_file("x", tags))):
             assert element.value not in (None, ""), element
 
     def test_damage_is_told(self):
-        content = to_file("4711", normal(TAGS))
+        content = build_file("4711", normalize(TAGS))
         for end in range(140, len(content), 7):
             try:
-                from_file(content[:end])
+                parse_file(content[:end])
             except NotDicomError:
                 continue
 
     def test_empty_values(self):
-        assert normal({"PatientID": None, "PatientName": " ", "OtherPatientIDs": []}) == {
+        assert normalize({"PatientID": None, "PatientName": " ", "OtherPatientIDs": []}) == {
             "PatientName": "",
             "PatientID": "",
             "OtherPatientIDs": "",
         }
         with pytest.raises(WorklistError, match="in quotes"):
-            normal({"PatientID": True})
+            normalize({"PatientID": True})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import normal, to_file
+from ansible_collections.lightbox.pacs.plugins.module_utils._worklist import build_file, normalize
 
 from tests.support.orthanc_server import archive, call, error, run_module
 
@@ -13,7 +13,7 @@ PLUGINS = call("GET", "/plugins", ["explorer.js", "worklists"])
 
 
 def entry(number: str, *steps: dict, **more) -> dict:
-    return normal(
+    return normalize(
         {
             "AccessionNumber": number,
             "PatientID": f"P-{number}",
@@ -49,7 +49,7 @@ def names(done: dict) -> list[str]:
 @pytest.fixture
 def folder(tmp_path):
     for name, tags in ENTRIES.items():
-        (tmp_path / f"{name}.wl").write_bytes(to_file(name, tags))
+        (tmp_path / f"{name}.wl").write_bytes(build_file(name, tags))
     return tmp_path
 
 
@@ -167,14 +167,14 @@ def test_what_else_is_in_a_folder(folder):
     done = run(PLUGINS, folder=str(folder), way="folder")
     assert names(done) == ["ONE", "three"]
     assert done["unreadable"] == [
-        f"{folder}/{name}.wl is no worklist entry or is damaged" for name in ("empty", "half")
+        f"{folder}/{name}.wl is not a worklist entry or is damaged" for name in ("empty", "half")
     ]
     assert "2 files of the worklist cannot be read" in done["warnings"][0]
 
 
 def test_a_file_says_its_characters(folder):
     (folder / "two.wl").unlink()
-    latin = to_file("x", ENTRIES["one"]).replace("Müller^Änne ".encode(), b"M\xfcller^\xc4nne   ")
+    latin = build_file("x", ENTRIES["one"]).replace("Müller^Änne ".encode(), b"M\xfcller^\xc4nne   ")
     (folder / "x.wl").write_bytes(latin.replace(b"ISO_IR 192", b"ISO_IR 100"))
     done = run(PLUGINS, folder=str(folder), way="folder", name="x")
     assert done["worklists"][0]["patient_name"] == "Müller^Änne"
@@ -183,12 +183,15 @@ def test_a_file_says_its_characters(folder):
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({"PatientNme": "x"}, "query.PatientNme is no attribute of worklists that this module knows; did you mean Pat"),
+        (
+            {"PatientNme": "x"},
+            "query.PatientNme is not a worklist attribute that this module supports; did you mean Pat",
+        ),
         ({"ScheduledProcedureStepSequence": [{"Modality": "CT"}]}, "Give the attributes in its steps without it"),
-        ({"PatientID": {"a": 1}}, "query.PatientID is no text"),
-        ({"PatientID": [True]}, "query.PatientID is no text"),
+        ({"PatientID": {"a": 1}}, "query.PatientID is not text"),
+        ({"PatientID": [True]}, "query.PatientID is not text"),
         # Of a variable that was not set: what is found may be removed next.
-        ({"PatientID": ""}, "query.PatientID is empty, and would find everything"),
+        ({"PatientID": ""}, "query.PatientID is empty, and would match everything"),
         ({"PatientID": None}, "query.PatientID is empty"),
         ({"PatientID": ["1", ""]}, "query.PatientID is empty"),
         ({"PatientID": []}, "query.PatientID is empty"),

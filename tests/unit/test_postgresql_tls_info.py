@@ -123,7 +123,7 @@ def test_without_tls():
     with postgres(None, plain=TRUST) as (port, sessions):
         found = ask(port)
     assert (found["tls"], found["version"], found["verified"], found["certificate"]) == (False, None, False, None)
-    assert found["verification_error"] == "The server speaks no TLS."
+    assert found["verification_error"] == "The server does not support TLS."
     assert found["encrypted"] is None
     assert found["unencrypted"] == {"accepted": True, "method": "none", "message": ""}
     assert len(sessions) == 1
@@ -145,18 +145,18 @@ def test_an_answer_that_says_nothing_about_it(pki):
 
 @pytest.mark.parametrize(
     ("hello", "said"),
-    [(b"H", "answers b'H' to the question for TLS, which is no PostgreSQL"), (b"", "closed the connection")],
+    [(b"H", "answers b'H' to the request for TLS, which is not PostgreSQL"), (b"", "closed the connection")],
 )
 def test_what_is_no_postgresql(hello, said):
     with postgres(None, hello=hello) as (port, _unused):
         assert said in ask(port)["msg"]
     with postgres(None, plain=b"HTTP/1.1 400 Bad Request") as (port, _unused):
-        assert "to the beginning of a session, which is no PostgreSQL" in ask(port)["msg"]
+        assert "to the beginning of a session, which is not PostgreSQL" in ask(port)["msg"]
 
 
 def test_one_that_says_yes_and_speaks_no_tls():
     with postgres(None, hello=b"Sxxxxxxxxxxxx") as (port, _unused):
-        assert "fails in the TLS handshake" in ask(port)["msg"]
+        assert "did not complete the TLS handshake" in ask(port)["msg"]
 
 
 def test_nobody_listens_or_nothing_can_be_trusted(pki):

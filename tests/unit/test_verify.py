@@ -42,8 +42,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils import (
     _verify_web,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import Client
-from ansible_collections.lightbox.pacs.plugins.module_utils._verify_http import basic as basic_login
+from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, basic_auth
 from ansible_collections.lightbox.pacs.plugins.modules import pacs_verify
 from ansible_collections.lightbox.pacs.plugins.test import tcp_port_open
 from cryptography import x509
@@ -148,9 +147,9 @@ class ArchiveHandler(Handler):
         url = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(url.query, keep_blank_values=True).items()}
         login = self.headers.get("Authorization", "")
-        logins = [basic_login(ARCHIVE_USER, ARCHIVE_PASSWORD)["Authorization"]]
+        logins = [basic_auth(ARCHIVE_USER, ARCHIVE_PASSWORD)["Authorization"]]
         if lab.is_broken("archive default login"):
-            logins.append(basic_login("orthanc", "orthanc")["Authorization"])
+            logins.append(basic_auth("orthanc", "orthanc")["Authorization"])
         if login not in logins and not lab.is_broken("archive asks nobody"):
             self.answer(401, headers={"WWW-Authenticate": "Basic"})
             return
@@ -257,7 +256,7 @@ class ProxyHandler(Handler):
         if lab.is_broken("reverse proxy hangs up") and "Authorization" not in self.headers:
             self.close_connection = True
             return
-        login = self.headers.get("Authorization", "") == basic_login(WEB_USER, WEB_PASSWORD)["Authorization"]
+        login = self.headers.get("Authorization", "") == basic_auth(WEB_USER, WEB_PASSWORD)["Authorization"]
         if TRICK.match(target):
             if lab.is_broken("tricks open") or (login and lab.is_broken("tricks with login")):
                 path = posixpath.normpath(unquote(target))
@@ -283,7 +282,7 @@ class ProxyHandler(Handler):
         elif lab.is_broken("any password") and self.headers.get("Authorization", "").startswith("Basic YWRtaW46"):
             login = True
         elif lab.is_broken("reverse proxy default login"):
-            login = login or self.headers.get("Authorization") == basic_login("admin", "admin")["Authorization"]
+            login = login or self.headers.get("Authorization") == basic_auth("admin", "admin")["Authorization"]
         elif lab.is_broken("identity header"):
             login = login or "X-Remote-User" in self.headers
         elif lab.is_broken("trusted address"):
@@ -306,7 +305,7 @@ class ProxyHandler(Handler):
 
     def proxy(self, target: str, body: bytes) -> None:
         archive = http.client.HTTPConnection("127.0.0.1", self.lab.archive_port, timeout=5)
-        headers = dict(basic_login(ARCHIVE_USER, ARCHIVE_PASSWORD))
+        headers = dict(basic_auth(ARCHIVE_USER, ARCHIVE_PASSWORD))
         if not self.lab.is_broken("links"):
             headers["Forwarded"] = f"host={self.headers['Host']};proto=https"
         for name in ("Accept", "Content-Type"):
@@ -483,7 +482,7 @@ class Lab:
         timeout: float,
         context: ssl.SSLContext | None,
         server_name: str,
-    ) -> _dicom_association.Answered:
+    ) -> _dicom_association.EchoResult:
         if self.is_broken("DICOM down"):
             raise EchoError("cannot be reached (Connection refused)")
         if port == 11112:
@@ -493,7 +492,7 @@ class Lab:
             assert context is None or context.get_ca_certs()
         elif refusal := self.refusal(calling, called):
             raise EchoError(f"refused the association because {refusal}")
-        return _dicom_association.Answered(0.1, "SCP", {"version": "TLSv1.3"} if context else None)
+        return _dicom_association.EchoResult(0.1, "SCP", {"version": "TLSv1.3"} if context else None)
 
     def refusal(self, calling: str, called: str) -> str:
         if called != "LIGHTBOX" and not self.is_broken("any called title"):
@@ -562,13 +561,13 @@ def run(lab: Lab, check_mode: bool = False, **changes: t.Any) -> dict[str, t.Any
         patch.setattr(basic.AnsibleModule, "exit_json", exit_json)
         patch.setattr(basic.AnsibleModule, "get_bin_path", lambda self, name, **kwargs: name)
         patch.setattr(basic.AnsibleModule, "run_command", lambda self, arguments: lab.run(arguments))
-        patch.setattr(_verify_images, "echo", lab.echo)
+        patch.setattr(_verify_images, "send_echo", lab.echo)
         patch.setattr(_verify_host, "PROC_NET", str(lab.directory / "net"))
         with patch_module_args(arguments), pytest.raises(Exit):
             pacs_verify.main()
     for user, password in ((WEB_USER, WEB_PASSWORD), (ARCHIVE_USER, ARCHIVE_PASSWORD)):
         assert password not in written[0]
-        assert basic_login(user, password)["Authorization"].split()[1] not in written[0]
+        assert basic_auth(user, password)["Authorization"].split()[1] not in written[0]
     return t.cast("dict[str, t.Any]", json.loads(written[0]))
 
 
@@ -667,8 +666,8 @@ BREAKAGES = [
     ("container unchecked", "orthanc", "without a health check"),
     ("container published", "publish on loopback only", "orthanc on 0.0.0.0:8042"),
     ("container on host network", "publish on loopback only", "network of the host"),
-    ("plain answers", "plain HTTP redirects", "answers 200"),
-    ("plain elsewhere", "plain HTTP redirects", "elsewhere.test"),
+    ("plain answers", "HTTP redirects to HTTPS", "answers 200"),
+    ("plain elsewhere", "HTTP redirects to HTTPS", "elsewhere.test"),
     ("page default", "page", "not the viewer's page"),
     ("page type", "page", "text/plain"),
     ("page cached", "page", "max-age=3600"),
@@ -692,18 +691,18 @@ BREAKAGES = [
     ("dicomweb open", "DICOMweb, without login", "/studies?limit=1 answers 200"),
     ("archive asks nobody", "without login", "GET /system answers 200"),
     ("archive open", "archive, without login", "GET /pacs/system answers 200"),
-    ("archive errors", "archive, without login", "reaches the archive"),
+    ("archive errors", "archive, without login", "reaches Orthanc"),
     ("tricks open", "path tricks, without login", "//pacs/system answers 200"),
     ("tricks with login", "path tricks, with login", "%2e%2e/pacs/system answers"),
-    ("disguises", "disguised methods", "GET /pacs/system?_method=DELETE answers 200"),
-    ("other sites", "requests of other sites", "Origin: null answers 200"),
-    ("own origin", "requests of other sites", "answers 200"),
+    ("disguises", "method override", "GET /pacs/system?_method=DELETE answers 200"),
+    ("other sites", "cross-site requests", "Origin: null answers 200"),
+    ("own origin", "cross-site requests", "answers 200"),
     ("any password", "wrong logins", "GET / answers 200"),
     ("identity header", "forged identity headers", "GET / answers 200"),
     ("trusted address", "forged identity headers", "GET / answers 200"),
     ("reverse proxy default login", "default logins", "answers 200"),
     ("login refused", "login", "answers 401"),
-    ("no way", "way to the archive", "studies?limit=1 answers 502"),
+    ("no way", "reverse proxy to Orthanc", "studies?limit=1 answers 502"),
     ("page gone", "page", "answers 404"),
     ("archive title", "answers", "OTHER, not LIGHTBOX"),
     ("archive index", "index answers", "503"),
@@ -717,14 +716,14 @@ BREAKAGES = [
     ("metadata", "WADO-RS metadata", "00280100"),
     ("links", "links", "http://localhost/pacs/dicom-web"),
     ("DICOM down", "C-ECHO", "Connection refused"),
-    ("any called title", "another called AE title", "it is taken"),
-    ("stranger echoes", "an unknown calling AE title", "it is taken"),
+    ("any called title", "wrong called AE title", "the association is accepted"),
+    ("stranger echoes", "unknown calling AE title", "the association is accepted"),
     ("C-STORE refused", "C-STORE", "0xA700"),
     ("C-STORE pixels", "C-STORE", "other pixels"),
-    ("stranger stores", "C-STORE of a stranger", "the image is taken"),
+    ("stranger stores", "C-STORE from an unknown AE title", "the image is stored"),
     ("DICOM TLS", "C-ECHO with TLS", "failed in TLS"),
     ("DICOM TLS plain", "C-ECHO with TLS", "without TLS"),
-    ("delete", "deleted again", "still knows it"),
+    ("delete", "test studies deleted", "still has it"),
 ]
 # What one fault rightly makes fall short besides.
 PROBED = {"wrong logins", "forged identity headers"}
@@ -736,8 +735,8 @@ ALSO = {
     "archive asks nobody": {"default logins"},
     "tricks open": {"path tricks, with login"},
     "any password": {"default logins"},
-    "no way": {"STOW-RS", "requests of other sites"},
-    "stranger echoes": {"C-STORE of a stranger"},
+    "no way": {"STOW-RS", "cross-site requests"},
+    "stranger echoes": {"C-STORE from an unknown AE title"},
 }
 
 
@@ -759,10 +758,10 @@ def test_what_is_broken_is_found(lab: Lab, broken: str, name: str, found: str) -
 def test_every_check_can_fail(lab: Lab) -> None:
     by_setup = {
         "HTTPS answers",
-        "certificate lasts",
+        "certificate validity",
         "old TLS refused",
         "closed to the outside",
-        "left by an earlier run",
+        "orphaned test studies",
     }
     names = {check["name"] for check in run(lab)["checks"]}
     untested = names - {row[1] for row in BREAKAGES} - by_setup
@@ -790,7 +789,7 @@ def test_hanging_up_is_a_refusal_too(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("variant", "name", "found"),
     [
-        ({"days": 5}, "certificate lasts", "ends in 5 days"),
+        ({"days": 5}, "certificate validity", "ends in 5 days"),
         ({"days": -1}, "HTTPS answers", "expired"),
         ({"name": "other.lightbox.test"}, "HTTPS answers", "not trusted"),
         ({"old_tls": True}, "old TLS refused", "TLSv1"),
@@ -819,7 +818,7 @@ def test_a_dead_reverse_proxy_gives_one_line_not_thirty(lab: Lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     result = run(lab, url=f"https://{NAME}:{port}")
-    assert set(failed(result)) == {"HTTPS answers", "plain HTTP redirects"}
+    assert set(failed(result)) == {"HTTPS answers", "HTTP redirects to HTTPS"}
     assert all(check["state"] == "skipped" for check in result["checks"] if check["group"] in ("viewer", "access"))
     assert lab.studies == {}
 
@@ -894,7 +893,7 @@ def test_the_controller_tells_open_ports_from_closed_ones() -> None:
 
 
 def test_only_synthetic_studies_are_ever_deleted(lab: Lab) -> None:
-    host = _verify_images.Traces(t.cast("Client", None)).host
+    host = _verify_images.SyntheticStudies(t.cast("Connection", None)).host
     now = int(time.time())
     gone = [f"LIGHTBOX-VERIFY-{host}-{now}-00ff", "LIGHTBOX-VERIFY-0000abcd-1000-00ff", "LIGHTBOX-VERIFY-OLD"]
     stay = [f"LIGHTBOX-VERIFY-0000abcd-{now}-00ff", "PATIENT-1"]
@@ -910,7 +909,7 @@ def test_only_synthetic_studies_are_ever_deleted(lab: Lab) -> None:
     assert failed(result) == {}
     kept = sorted(str(one.PatientID) for one in lab.studies.values())
     assert kept == sorted([*stay, "LIGHTBOX-VERIFY-NAMESAKE", "LIGHTBOX-VERIFY-NAMED"])
-    assert [check["detail"] for check in result["checks"] if check["name"] == "left by an earlier run"] == [
+    assert [check["detail"] for check in result["checks"] if check["name"] == "orphaned test studies"] == [
         "3 studies of an interrupted run deleted"
     ]
 
@@ -921,15 +920,15 @@ def test_what_is_left_over_and_cannot_be_deleted_is_told(lab: Lab, monkeypatch: 
     def refuse(self: t.Any, identifier: str) -> bool:
         raise _verify.Shortfall("DELETE answers 500")
 
-    monkeypatch.setattr(_verify_images.Traces, "delete", refuse)
-    assert "left by an earlier run" in failed(run(lab))
+    monkeypatch.setattr(_verify_images.SyntheticStudies, "delete", refuse)
+    assert "orphaned test studies" in failed(run(lab))
 
 
 def test_an_interrupted_run_deletes_what_it_stored(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(self: t.Any) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_verify_images.Dicomweb, "frames", interrupt)
+    monkeypatch.setattr(_verify_images.Dicomweb, "check_frames", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(lab)
     assert len(lab.deleted) == 1
@@ -952,9 +951,9 @@ def test_an_image_to_try_more_with(lab: Lab) -> None:
 
 
 def test_two_runs_do_not_delete_each_others_studies(lab: Lab) -> None:
-    with _verify_images.alone(1):
+    with _verify_images.lock(1):
         shortfalls = failed(run(lab, timeout=1))
-    assert shortfalls == {"alone on this server": "another verification runs on this server"}
+    assert shortfalls == {"no other verification": "another verification runs on this server"}
 
 
 # --- small parts
@@ -968,8 +967,8 @@ def test_a_dicom_tool_that_is_not_installed_is_told(lab: Lab) -> None:
 
     dimse = _verify_images.Dimse(
         _verify.Settings(**{**settings, "timeout": 1, "run": missing, "temporary": str(lab.directory)}),  # type: ignore[arg-type] # rest unused
-        t.cast("Client", None),
-        t.cast("_verify_images.Traces", None),
+        t.cast("Connection", None),
+        t.cast("_verify_images.SyntheticStudies", None),
     )
     with pytest.raises(_verify.NotTried, match="dcmtk"):
         dimse.send(_dicom.synthetic_image("LIGHTBOX-VERIFY-TOOL"), "LBXVERIFY")
@@ -1041,7 +1040,7 @@ def test_a_real_archive_passes(lab: Lab, tmp_path: Path) -> None:
                 break
             time.sleep(0.1)
         login = (ARCHIVE_USER, ARCHIVE_PASSWORD)
-        archive = Client(f"http://127.0.0.1:{http_port}", 5, login=login)
+        archive = Connection(f"http://127.0.0.1:{http_port}", 5, login=login)
         left = _dicom.synthetic_image("LIGHTBOX-VERIFY-INTERRUPTED")
         assert archive.request("POST", "/instances", body=left.file).status == 200
         result = run(lab, closed_ports=[14242], dicom_port=dicom_port)

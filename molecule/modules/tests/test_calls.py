@@ -53,7 +53,7 @@ def test_echo(archive, neighbours):
     assert done["unreachable_names"] == [*names[1:], "trial-unknown"]
     details = {one["name"]: one["details"] for one in done["echoes"]}
     assert details["trial"] == ""
-    assert details["trial-unknown"] == "The archive does not know it."
+    assert details["trial-unknown"] == "It is not registered in Orthanc."
     for name in names[1:]:
         assert "network protocol" in details[name]
     assert len(done["table"]) == 6
@@ -86,7 +86,7 @@ def test_echo_from_here(archive):
     failed = run_module("dicom_echo", {**call, "aet": "WRONG"})
     assert "because the called AE title is not its own" in failed["msg"]
     assert "or no TLS?" in run_module("dicom_echo", {**call, "tls": True})["msg"]
-    assert "which is no DICOM" in run_module("dicom_echo", {**call, "port": int(archive.url.rsplit(":", 1)[1])})["msg"]
+    assert "which is not DICOM" in run_module("dicom_echo", {**call, "port": int(archive.url.rsplit(":", 1)[1])})["msg"]
 
 
 def test_echo_from_a_stranger():
@@ -98,15 +98,15 @@ def test_echo_from_a_stranger():
 
 
 def test_jobs(archive, neighbours):
-    image = archive.rest.send("POST", "/instances", synthetic_image("LBX-JOBS").file)
+    image = archive.rest.post("/instances", synthetic_image("LBX-JOBS").file)
     try:
         jobs = {}
         for name in ("trial", "trial-closed"):
             order = {"Resources": [image["ParentStudy"]], "Synchronous": False, "Timeout": 2}
             jobs[name] = archive.rest.post(f"/modalities/{name}/store", order)["ID"]
-        assert archive.rest.job(jobs["trial"], 20)["State"] == "Success"
+        assert archive.rest.wait_for_job(jobs["trial"], 20)["State"] == "Success"
         with pytest.raises(OrthancError, match=r"failed: .*network protocol"):
-            archive.rest.job(jobs["trial-closed"], 20)
+            archive.rest.wait_for_job(jobs["trial-closed"], 20)
         done = archive.run("orthanc_job_info")
         assert (done["changed"], done["requests"]) == (False, 1)
         assert [job["created"] for job in done["jobs"]] == sorted(job["created"] for job in done["jobs"])

@@ -156,7 +156,7 @@ class TestUpload:
         for path in tmp_path.iterdir():
             instance = str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
             found = archive.rest.post("/tools/lookup", instance)[0]["ID"]
-            answer = archive.rest._open("GET", f"/instances/{found}/file")
+            answer = archive.rest.request("GET", f"/instances/{found}/file").body
             assert hashlib.sha256(answer).digest() == hashlib.sha256(path.read_bytes()).digest()
 
     def test_another_content_under_the_same_uids(self, archive, study, tmp_path):
@@ -186,8 +186,8 @@ class TestUpload:
         done = archive.run("orthanc_upload", src=str(tmp_path), different="replace")
         assert (done["changed"], done["upload"]["replaced"], done["upload"]["failed"]) == (True, 1, [])
         assert archive.rest.get(study)["MainDicomTags"]["StudyDescription"] == "another"
-        assert archive.rest._open("GET", f"{study}/metadata/4711") == b"noted"
-        assert archive.rest._open("GET", f"{patient}/protected") == b"1"
+        assert archive.rest.get_text(f"{study}/metadata/4711") == "noted"
+        assert archive.rest.get_text(f"{patient}/protected") == "1"
         if archive is NEW:
             assert archive.rest.get(f"{study}/labels") == ["head"]
         assert archive.run("orthanc_upload", src=str(tmp_path))["upload"]["present"] == 1
@@ -324,7 +324,7 @@ class TestSearch:
             assert len(archive.run("orthanc_study_info", level=level, query=query)["resources"]) == count
         assert archive.run("orthanc_study_info", query={"StudyDate": "19000101-19000102"})["resources"] == []
         unknown = archive.run("orthanc_study_info", query={"PatientNane": "x"})
-        assert "a tag that the archive does not know" in unknown["msg"]
+        assert "a tag that is unknown to Orthanc" in unknown["msg"]
 
     def test_labels_that_are_ignored_are_refused(self, study_in):
         """The trap: 1.10 returns everything, which the next task may delete."""
@@ -443,7 +443,7 @@ class TestStudy:
             assert (again["changed"], again["requests"]) == (False, 1 if archive is NEW else 2)
         assert archive.run("orthanc_study", again=True, **arguments)["changed"] is True
         unknown = archive.run("orthanc_study", **{**arguments, way: "trial-nobody"})
-        assert "does not know trial-nobody" in unknown["msg"]
+        assert "trial-nobody is not registered in Orthanc" in unknown["msg"]
         archive.rest.delete("/peers/trial-there" if way == "peer" else "/modalities/trial-there")
 
     def test_absent(self, archive, study):

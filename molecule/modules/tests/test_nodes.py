@@ -151,7 +151,7 @@ def test_an_older_archive_says_yes_to_what_it_does_not_know(archive):
         assert done["modalities"][-1]["retrieve_method"] == "C-GET"
     else:
         assert "without retrieve_method" in done["msg"]
-        assert "update the archive" in done["msg"]
+        assert "update Orthanc" in done["msg"]
 
 
 def test_every_other_option_is_kept_by_both(archive):
@@ -217,4 +217,4 @@ def test_what_was_written_works(here, there):
 
 def test_dicomweb_elsewhere(archive):
     failed = archive.run("orthanc_dicomweb_server", servers=[], dicomweb_root="/elsewhere")
-    assert "Load the archive's DICOMweb plugin, or set dicomweb_root" in failed["msg"]
+    assert "Load Orthanc's DICOMweb plugin, or set dicomweb_root" in failed["msg"]
