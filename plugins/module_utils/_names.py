@@ -4,13 +4,14 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Rules for the names by which DICOM nodes and hosts are called, the same for roles and modules."""
+"""Rules for the names by which DICOM nodes and hosts are called, and for addresses of web services, the same for roles and modules."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 import typing as t
+from urllib.parse import urlsplit
 
 AE_TITLE = re.compile(r"(?! )[ -\[\]-~]{1,16}(?<! )")
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -44,3 +45,21 @@ def is_host(value: t.Any) -> bool:
     except ValueError:
         return is_dns_name(value, underscore=True)
     return True
+
+
+def is_http_url(value: t.Any) -> bool:
+    """Return whether a value is a URL with http or https, a host, and optionally a port and a path.
+
+    A user name, a query and a fragment are excluded: they are set elsewhere, or not at all.
+    """
+    try:
+        url = urlsplit(str(value))
+        port = 443 if url.port is None else url.port
+    except ValueError:
+        return False
+    return (
+        re.fullmatch(r"https?://[^\s/?#@\\]+(/[^\s?#]*)?", str(value)) is not None
+        and not url.netloc.endswith(":")
+        and is_host(url.hostname)
+        and 0 < port < 65536
+    )

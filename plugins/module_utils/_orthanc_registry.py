@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title, is_host
+from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title, is_host, is_http_url
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -353,7 +353,7 @@ class WebServices(Registry):
     def find_errors(self, entry: Entry) -> list[str]:
         found = []
         url = entry.get(f"{self.prefix}_url")
-        if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        if url is not None and not is_http_url(url):
             shown = re.sub("//[^/]*@", "//…@", url)
             found.append(f"{self.prefix}_url is '{shown}'; set it to an http or https address without a login")
         if "password" in entry and not entry.get("username"):

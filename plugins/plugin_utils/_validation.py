@@ -101,8 +101,13 @@ def type_errors(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[st
                 yield from entry_errors(place, f"{place}: ", entry, inner)
             else:
                 yield from type_errors(place, entry, inner)
-    elif ArgumentSpecValidator({"value": option}).validate({"value": value}).error_messages:
+    elif (kind in ("int", "bool") and str(value) != str(value).strip()) or has_errors(value, option):
         yield f"{name} {describe_value(value, option)}. {suggest(name, option, value)}"
+
+
+def has_errors(value: Any, option: Mapping[str, Any]) -> bool:
+    """Return whether Ansible's validator refuses a value that is neither a list nor a dictionary."""
+    return bool(ArgumentSpecValidator({"value": option}).validate({"value": value}).error_messages)
 
 
 def entry_errors(place: str, prefix: str, entry: Mapping[str, Any], option: Mapping[str, Any]) -> Iterator[str]:
@@ -159,11 +164,15 @@ class Validation:
                     options = {**options, name: {**options[name], "options": entries}}
         return options
 
+    def is_wired(self, name: str) -> bool:
+        """Return whether a variable has the wiring's value, and not one that an inventory set in its place."""
+        return name in self.wired and self.variables.get(name) == self.wired[name]
+
     def check_types(self, role: str) -> bool:
         """Add the errors in the types of a role's variables; return whether there are none."""
         found: list[str] = []
         for name, option in self.options(role).items():
-            if name in self.wired:
+            if self.is_wired(name):
                 continue
             errors: list[str] = []
             try:
@@ -195,8 +204,12 @@ class Validation:
                 reason = innermost_reason(error)
                 self.consequences.append(f"Assertion {number} of {role} cannot be evaluated: {reason}.")
                 continue
-            for message in [messages] if isinstance(messages, str) else messages:
-                self.add(role, str(message) if role == PLAYBOOK else self.in_inventory_names(str(message)))
+            for message in map(str, [messages] if isinstance(messages, str) else messages):
+                name = re.split(r"\W", message, maxsplit=1)[0]
+                if self.is_wired(name) and name not in self.inventory_names:
+                    self.consequences.append(message)
+                else:
+                    self.add(role, message if role == PLAYBOOK else self.in_inventory_names(message))
 
     def add(self, role: str, error: str) -> None:
         """Add an error, unless another role reported the same variable, which is its first word."""
