@@ -221,9 +221,7 @@ class Connection:
                     connection.send(block)
                 is_sent = True
             except (BrokenPipeError, ConnectionResetError):
-                is_sent = (
-                    False  # who refuses a body (too large, disk full) may answer and close before reading all of it
-                )
+                is_sent = False  # a server that refuses a body may answer and close before reading all of it
         response = connection.getresponse()
         received = b""
         if into is not None and response.status < 300:

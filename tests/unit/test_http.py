@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 
@@ -27,8 +28,8 @@ def read_request(stream) -> tuple[str, dict[str, str], bytes]:
 
 
 @contextlib.contextmanager
-def server(*handlers: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Each connection that comes is given to the next handler, and closed afterwards."""
+def server(*handlers: Callable[[socket.socket], None], origin: str = "http://127.0.0.1") -> Iterator[str]:
+    """Give each connection that comes to the next handler, and close it afterwards; yield the URL."""
     listening = socket.create_server(("127.0.0.1", 0))
     wrong: list[BaseException] = []
 
@@ -43,7 +44,7 @@ def server(*handlers: Callable[[socket.socket], None]) -> Iterator[str]:
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    yield f"{origin}:{listening.getsockname()[1]}"
     thread.join(5)
     listening.close()
     assert not thread.is_alive(), "not as many connections came as were expected"
@@ -267,14 +268,12 @@ def pki(tmp_path_factory):
     return make_pki(tmp_path_factory.mktemp("pki"))
 
 
-@contextlib.contextmanager
-def tls_server(context) -> Iterator[str]:
+def tls_server(context: ssl.SSLContext) -> contextlib.AbstractContextManager[str]:
     def serve(accepted):
         with contextlib.suppress(OSError), context.wrap_socket(accepted, server_side=True) as stream:
             answering(OK, OK)(stream)
 
-    with server(serve) as url:
-        yield url.replace("http:", "https:").replace("127.0.0.1", "localhost")
+    return server(serve, origin="https://localhost")
 
 
 @pytest.mark.parametrize("ca", ["ca.pem", "localhost.pem"])
