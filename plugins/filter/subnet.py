@@ -28,7 +28,9 @@ options:
 EXAMPLES = r"""
 - name: Show 172.30.255.248/29 and 172.30.255.254
   ansible.builtin.debug:
-    msg: "{{ '172.30.255.250' | lightbox.pacs.subnet(29) }} and {{ '172.30.255.250' | lightbox.pacs.subnet(29, host=6) }}"
+    msg: "{{ address | lightbox.pacs.subnet(29) }} and {{ address | lightbox.pacs.subnet(29, host=6) }}"
+  vars:
+    address: 172.30.255.250
 """
 
 RETURN = r"""

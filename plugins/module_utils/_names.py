@@ -4,7 +4,7 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""Rules for the names by which DICOM nodes and hosts are called, and for addresses of web services, the same for roles and modules."""
+"""Rules for AE titles, names of hosts and URLs, the same for roles and modules."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Such a URL has C(http) or C(https), a DNS name or an IP address (IPv6 in brackets), and optionally a port and a path.
+  - Such a URL has C(http) or C(https), a DNS name or an IP address (IPv6 in brackets), and optionally a port and a
+    path.
   - A URL with a user name, a query or a fragment is not one.
 options:
   _input:
