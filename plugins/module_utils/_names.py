@@ -39,12 +39,12 @@ def is_dns_name(value: t.Any, wildcard: bool = False, underscore: bool = False) 
 
 
 def is_host(value: t.Any) -> bool:
-    """Return whether a value is a DNS name, underscores included, or an IP address without brackets."""
+    """Return whether a value is a DNS name, underscores included, or an IP address without brackets and zone."""
     try:
         ipaddress.ip_address(str(value))
     except ValueError:
         return is_dns_name(value, underscore=True)
-    return True
+    return "%" not in str(value)
 
 
 def is_http_url(value: t.Any) -> bool:

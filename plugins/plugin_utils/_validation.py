@@ -41,9 +41,14 @@ def describe_kind(value: Any) -> str:
     return "empty (null)" if value is None else "a list" if isinstance(value, Sequence) else "of another type"
 
 
+def is_secret(option: Mapping[str, Any]) -> bool:
+    """Return whether an option, or one inside it, is a secret."""
+    return bool(option.get("no_log")) or any(map(is_secret, (option.get("options") or {}).values()))
+
+
 def describe_value(value: Any, option: Mapping[str, Any]) -> str:
     """Describe a value for an error; never a secret."""
-    if option.get("no_log") or not isinstance(value, (str, int, float)):
+    if is_secret(option) or not isinstance(value, (str, int, float)):
         return f"is {describe_kind(value)}"
     text = str(value)
     return f"is '{text[:40]}{'…' if len(text) > 40 else ''}'"
@@ -71,10 +76,11 @@ def suggest(name: str, option: Mapping[str, Any], value: Any = None) -> str:
         return f"Set {name} to a list of entries, such as [{{{entry}}}]; [] for none."
     if option["type"] == "list":
         example = "1, 2" if option.get("elements") == "int" else "a, b"
-        if isinstance(value, str) and value and not option.get("no_log"):
+        if isinstance(value, str) and value and not is_secret(option):
             example = value[:40]
         return f"Set {name} to a list, such as [{example}]; [] for none."
-    return f"Set {name} to {KINDS[option['type']]}."
+    quotes = ", in quotes" if option["type"] in ("str", "path") and isinstance(value, (bool, float)) else ""
+    return f"Set {name} to {KINDS[option['type']]}{quotes}."
 
 
 def type_errors(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[str]:
@@ -87,13 +93,13 @@ def type_errors(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[st
     container = CONTAINERS.get(kind)
     if value is None or (not isinstance(value, container) if container else isinstance(value, (Mapping, list, tuple))):
         is_text = isinstance(value, str)
-        kind_of_text = ", which is text" if is_text and not option.get("no_log") else ""
+        kind_of_text = ", which is text" if is_text and not is_secret(option) else ""
         json = " On the command line give it as JSON." if is_text and ", entry " not in name else ""
         yield f"{name} {describe_value(value, option)}{kind_of_text}. {suggest(name, option, value)}{json}"
     elif kind == "dict":
         yield from entry_errors(name, f"{name}.", value, option)
     elif kind == "list":
-        inner = {**option, "type": option.get("elements", "str"), "elements": None}
+        inner = {**option, "type": option.get("elements") or "str", "elements": None}
         for number, entry in enumerate(value, 1):
             label = entry.get("name") if isinstance(entry, Mapping) else None
             place = f"{name}, entry {number}{f' ({label})' if isinstance(label, str) else ''}"
@@ -101,12 +107,19 @@ def type_errors(name: str, value: Any, option: Mapping[str, Any]) -> Iterator[st
                 yield from entry_errors(place, f"{place}: ", entry, inner)
             else:
                 yield from type_errors(place, entry, inner)
-    elif (kind in ("int", "bool") and str(value) != str(value).strip()) or has_errors(value, option):
+    elif has_errors(value, option):
         yield f"{name} {describe_value(value, option)}. {suggest(name, option, value)}"
 
 
 def has_errors(value: Any, option: Mapping[str, Any]) -> bool:
-    """Return whether Ansible's validator refuses a value that is neither a list nor a dictionary."""
+    """Return whether a value that is neither a list nor a dictionary is not of its type, by Ansible's validator.
+
+    It would take true for the number 1 and the text of anything for a text, which is not what a template makes of them.
+    """
+    if option["type"] == "int" and not re.fullmatch("-?[0-9]+", str(value)):
+        return True
+    if option["type"] in ("str", "path") and isinstance(value, (bool, float)):
+        return True
     return bool(ArgumentSpecValidator({"value": option}).validate({"value": value}).error_messages)
 
 
@@ -121,7 +134,7 @@ def entry_errors(place: str, prefix: str, entry: Mapping[str, Any], option: Mapp
             way = f"Did you mean {meant[0]}?" if meant else f"Remove it; the options are {', '.join(options)}."
             yield f"{prefix}{key} is not an option. {way}"
     for key, inner in options.items():
-        if entry.get(key) is not None:
+        if key in entry:
             yield from type_errors(f"{prefix}{key}", entry[key], inner)
         elif inner.get("required"):
             yield f"{place} has no {key}, which is required. Set {key}: {first_sentence(inner)}."
@@ -181,9 +194,12 @@ class Validation:
                 elif option.get("required"):
                     errors = [f"{name} is not set. Set it: {first_sentence(option)}."]
             except Exception as error:  # whatever a template of the inventory can raise
-                reason = "" if option.get("no_log") else f": {innermost_reason(error)}"
-                remedy = suggest(name, option)
-                errors = [f"{name} is a template that cannot be evaluated{reason}. {remedy}"]
+                reason = innermost_reason(error)
+                if "decrypt" in reason.lower():
+                    errors = [f"{name} is encrypted by ansible-vault. Give its password, as by --ask-vault-pass."]
+                else:
+                    reason = "" if is_secret(option) else f": {reason}"
+                    errors = [f"{name} is a template that cannot be evaluated{reason}. {suggest(name, option)}"]
             found += errors
         for message in found:
             self.add(role, message)
@@ -215,7 +231,7 @@ class Validation:
         """Add an error, unless another role reported the same variable, which is its first word."""
         variable = error.split()[0].strip(".,:")
         if "_" not in variable or self.reporters.setdefault(variable, role) == role:
-            self.errors.append(error)
+            self.errors.append(re.sub(r"(?<=://)[^/@\s]*@", "…@", error))  # a login in a URL
 
     def is_enabled(self, role: str) -> bool:
         try:

@@ -109,11 +109,42 @@ HOSTS: dict[str, dict[str, Any]] = {
         "postgresql_provider": "local",
         "orthanc_database": {"host": "a.example.org", "database": "o", "user": "o", "password": "Hush7", "ca": "/x"},
     },
+    "names": {"pacs_name": "*.example.org", "pacs_secrets_directory": ""},
     "given": {
         "pacs_name": "given.example.org",
         "orthanc_database": {"host": "a", "database": "o", "user": "o", "password": "Hush7", "ca": "/nowhere.pem"},
     },
     "unused": {"pacs_name": "unused.example.org", "postgresql_host": "db.example.org"},
+    # In place of what the wiring sets.
+    "overrides": {
+        "pacs_name": "overrides.example.org",
+        "orthanc_modalities": [{"name": "ct1", "aet": "CT1", "host": "192.0.2.7", "prt": 5}],
+        "orthanc_database": {"host": "a.example.org", "database": "o", "user": "o", "password": "Hush7", "sslmod": "x"},
+        "reverse_proxy_users": "joe:Hush7Hush7",
+    },
+    "secrets": {
+        "pacs_name": "secrets.example.org",
+        "pacs_web_users": "joe:Hush7Hush7",
+        "orthanc_peers": ["Hush7Hush7"],
+        "docker_engine_repository_url": "http://joe:Hush7Hush7@example.org/",
+        "orthanc_object_storage": "{{ Hush7Hush7 }}",
+    },
+    "numbers": {
+        "pacs_name": "numbers.example.org",
+        "reverse_proxy_workers": True,
+        "reverse_proxy_http_port": "8e1",
+        "reverse_proxy_max_upload": 1.5,
+        "docker_engine_version": 28.2,
+        "pacs_web_users": [{"name": "joe", "password": None}],
+    },
+    # Each error once: the database that the wiring makes of these is wrong, too.
+    "database": {
+        "pacs_name": "database.example.org",
+        "pacs_database_password": "Hush7\nHush7",
+        "postgresql_provider": "external",
+        "postgresql_host": "1..2",
+        "postgresql_ca": "/nowhere.pem",
+    },
     "nameless": {"pacs_dicom_network": ["10.0.0.0/8"]},
 }
 
@@ -253,6 +284,56 @@ def test_what_is_said_twice_or_for_nothing_is_told(run):
 def test_no_error_shows_a_secret(run):
     done, _said, _files = run
     assert "Hush7" not in done.stdout + done.stderr
+
+
+def test_what_an_inventory_sets_in_place_of_the_wiring_is_validated(run):
+    _done, said, _files = run
+    for error in (
+        "orthanc_modalities, entry 1 (ct1): prt is not an option. Did you mean port?",
+        "orthanc_database.sslmod is not an option. Did you mean sslmode?",
+        "reverse_proxy_users is text",
+    ):
+        assert error in said["overrides"]
+
+
+def test_a_value_that_may_contain_a_secret_is_not_shown(run):
+    _done, said, _files = run
+    for error in (
+        "pacs_web_users is text. Set pacs_web_users to a list of entries",
+        "orthanc_peers, entry 1 is text. Set it to a dictionary",
+        "docker_engine_repository_url is 'http://…@example.org/'",
+        "orthanc_object_storage is a template that cannot be evaluated. Set",
+    ):
+        assert error in said["secrets"]
+
+
+def test_values_that_only_look_like_the_type_are_refused(run):
+    _done, said, _files = run
+    for error in (
+        "reverse_proxy_workers is 'True'. Set reverse_proxy_workers to a whole number",
+        "reverse_proxy_http_port is '8e1'",
+        "reverse_proxy_max_upload is '1.5'. Set reverse_proxy_max_upload to text, in quotes",
+        "docker_engine_version is '28.2'. Set docker_engine_version to text, in quotes",
+        "pacs_web_users, entry 1 (joe): password is empty (null). Set password to text",
+    ):
+        assert error in said["numbers"]
+
+
+def test_what_follows_from_an_error_is_not_told(run):
+    _done, said, _files = run
+    for error in (
+        "pacs_database_password contains a line break",
+        "postgresql_host is '1..2'",
+        "postgresql_ca is '/nowhere",
+    ):
+        assert error in said["database"]
+    assert "orthanc_database" not in said["database"]
+
+
+def test_a_name_and_a_directory_that_cannot_be(run):
+    _done, said, _files = run
+    assert "pacs_name is '*.example.org', which is neither a DNS name nor an IP address" in said["names"]
+    assert "Set it to an absolute path on the controller, outside" in said["names"]
 
 
 def test_an_archive_without_a_name_is_refused(run):

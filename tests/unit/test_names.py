@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title, is_dns_name, is_host
+from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title, is_dns_name, is_host, is_http_url
 from ansible_collections.lightbox.pacs.plugins.test import ae_title, dns_name
 
 
@@ -67,3 +67,38 @@ def test_hosts(value, valid):
 def test_templates_find_them_by_their_file():
     assert ae_title.TestModule().tests() == {"ae_title": is_ae_title}
     assert dns_name.TestModule().tests() == {"dns_name": is_dns_name}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example.org", "http://192.0.2.7:8042/", "https://[::1]:443/x/y", "http://ct_1/"]
+)
+def test_urls(url):
+    assert is_http_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "ftp://a",
+            "a.example.org",
+            "https://",
+            "https://300.1.1.1/",
+            "https://a..b/",
+            "https://::::/",
+            "https://a:99999/",
+        ),
+        *(
+            "https://a:0/",
+            "https://a:/",
+            "https://u:p@a/",
+            "https://a/?q",
+            "https://a/#f",
+            "https://a b/",
+            "https://a/\n",
+        ),
+        *("https://[::1", "https://1..2/", "https://a:x/", "https:///x"),
+    ],
+)
+def test_no_urls(url):
+    assert not is_http_url(url)

@@ -77,5 +77,5 @@ def test_another_address_keeps_the_images_and_leaves_no_network(host, study):
 def test_an_address_that_the_server_reaches_already_is_refused(host):
     run = play(orthanc_container_address="172.17.0.2")
     assert run.returncode == 2
-    assert "shares addresses with 172.17.0.0/16 (docker0)" in " ".join(run.stdout.split())
+    assert "overlaps 172.17.0.0/16 (docker0)" in " ".join(run.stdout.split())
     assert address_of(host) != "172.17.0.2"

@@ -80,7 +80,7 @@ def test_a_database_that_others_run(host, tmp_path):
     )
     for changed, word in (
         ({"postgresql_ca_sha256": "0" * 64}, "did not match"),
-        ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "and postgresql_ca_sha256 says"),
+        ({"postgresql_ca": str(strange), "postgresql_ca_url": ""}, "and postgresql_ca_sha256 is"),
         (
             {"postgresql_ca": str(strange), "postgresql_ca_url": "", "postgresql_ca_sha256": ""},
             "certificate verify failed",

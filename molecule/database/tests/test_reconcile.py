@@ -34,6 +34,7 @@ def kill_under_load(host, web) -> tuple[Load, list[str]]:
 
 @pytest.fixture(scope="module")
 def killed(host, web):
+    on_server(host, f"rm -rf {STORAGE}/orphaned")  # of other tests
     load, planted = kill_under_load(host, web)
     metrics = wait_for_metrics(host, lambda metrics: metrics["orphaned_files"] >= 2)
     yield load, planted, metrics
