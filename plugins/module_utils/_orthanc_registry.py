@@ -131,7 +131,7 @@ def check_entries(registry: Registry, entries: list[Entry]) -> None:
         name = entry["name"]
         if not re.fullmatch(registry.name_pattern, name):
             found.append(f"the name '{name}' may contain {registry.name_says} only")
-        found += [f"{name}: {finding}" for finding in registry.find_errors(entry)]
+        found += [f"{name}: {error}" for error in registry.find_errors(entry)]
     if found:
         raise OrthancError(f"{registry.plural}: {'; '.join(found)}.")
 

@@ -555,14 +555,14 @@ def copy_index(module: AnsibleModule, connection: Any, path: str) -> dict[str, A
             mark = fingerprint(path)
             if not module.check_mode:
                 cursor.execute(
-                    "CREATE TABLE IF NOT EXISTS lightbox_moved "
+                    "CREATE TABLE IF NOT EXISTS lightbox_migrated "
                     "(fingerprint TEXT, instances BIGINT, digest TEXT, finished TIMESTAMPTZ)"
                 )
-            known = work.ask("SELECT fingerprint FROM lightbox_moved") if work.columns("lightbox_moved") else None
+            known = work.ask("SELECT fingerprint FROM lightbox_migrated") if work.columns("lightbox_migrated") else None
             if known is None and work.ask("SELECT EXISTS (SELECT 1 FROM Resources)"):
                 raise CopyError("the database has images of Orthanc already; take an empty one")
             changed = known != mark
-            if changed and known is not None and work.ask("SELECT digest FROM lightbox_moved") != str(work.stored()):
+            if changed and known is not None and work.ask("SELECT digest FROM lightbox_migrated") != str(work.stored()):
                 raise CopyError(
                     "the database was used since an index was copied into it, and would lose what came since; "
                     "look which of the two is the right one before you empty the other by hand"
@@ -575,9 +575,9 @@ def copy_index(module: AnsibleModule, connection: Any, path: str) -> dict[str, A
                 return {"changed": True, "rows": {}, "instances": count, "digest": "", "seconds": 0.0}
             digest = work.instances()
             if changed:
-                cursor.execute("DELETE FROM lightbox_moved")
+                cursor.execute("DELETE FROM lightbox_migrated")
                 cursor.execute(
-                    "INSERT INTO lightbox_moved VALUES (%s, %s, %s, now())", (mark, digest.count, str(digest))
+                    "INSERT INTO lightbox_migrated VALUES (%s, %s, %s, now())", (mark, digest.count, str(digest))
                 )
         finally:
             index.close()

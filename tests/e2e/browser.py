@@ -124,7 +124,7 @@ class Watch:
     """
 
     site: Site
-    findings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     expected_statuses: set[int] = field(default_factory=set)
     on: bool = True
@@ -143,7 +143,7 @@ class Watch:
 
     def _note(self, text: str) -> None:
         if self.on:
-            self.findings.append(text)
+            self.errors.append(text)
 
     def _request(self, request: Request) -> None:
         self.requests.append(request.url)

@@ -121,7 +121,7 @@ def watched(browser: Browser, watch: viewer.Watch) -> Iterator[Callable[..., Bro
     watch.on = False  # closing breaks off what is still loading
     for context in contexts:
         context.close()
-    assert not watch.findings, "\n".join(watch.findings)
+    assert not watch.errors, "\n".join(watch.errors)
 
 
 @pytest.fixture

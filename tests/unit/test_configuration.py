@@ -684,7 +684,7 @@ def test_ignored_keys_of_the_database_and_the_bucket():
     assert "does too little: HybridMode replaced it" in dead
     assert "set orthanc_configuration.AwsS3Storage.HybridMode" in dead
     schema = check_one({"PostgreSQL": {"Schema": "pacs"}}, "orthancteam", **answers)
-    assert "the upgrade guard and the migration read the schema public" in schema
+    assert "the schema check and the migration read the schema public" in schema
 
 
 def test_the_versions_of_a_custom_image_count():

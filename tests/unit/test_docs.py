@@ -83,6 +83,13 @@ def test_answers_exist(page):
     assert unknown(page, ANSWER, answers(), modules) == set()
 
 
+def test_no_page_names_an_internal_variable():
+    """People set public variables. CONTRIBUTING.md is for those who change the collection."""
+    pages = [path for path in [*PAGES, *ROLE_PAGES] if path.name != "CONTRIBUTING.md"]
+    found = {f"{path.name}: {name}" for path in pages for name in re.findall(r"\b__[a-z]+_\w+", path.read_text())}
+    assert found == set()
+
+
 def test_answers_are_documented():
     """The argument spec has every variable that a play reads or an inventory sets, and no other."""
     files = {*PROJECT.glob("playbooks/**/*.yml"), *PROJECT.glob("inventories/*/**/*.yml")}

@@ -520,7 +520,7 @@ MIGRATING = "/opt/lightbox/orthanc/migrating"
         ({"paths": {MIGRATING: {"kind": None}}}, []),
     ],
 )
-def test_what_a_run_that_was_cut_off_left_is_seen(facts, found):
+def test_what_an_interrupted_run_left_is_seen(facts, found):
     assert ROLE.value("__orthanc_left_over", **host(**facts)) == found
 
 

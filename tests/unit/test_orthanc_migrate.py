@@ -413,10 +413,10 @@ def test_the_guard_stands_before_a_new_image_meets_the_database():
         for task in yaml.safe_load((PROJECT / "roles/orthanc/tasks/migrate.yml").read_text())
         if "block" in task
     ]
-    guard = [
+    check = [
         number for number, task in enumerate(block) if task.get("ansible.builtin.include_tasks") == "check_schema.yml"
     ]
     starts = [number for number, task in enumerate(block) if task.get("community.docker.docker_container")]
-    assert len(guard) == 1
-    assert guard[0] < starts[0]
-    assert "when" not in block[guard[0]]
+    assert len(check) == 1
+    assert check[0] < starts[0]
+    assert "when" not in block[check[0]]

@@ -1,4 +1,4 @@
-"""Every role keeps the grammar of the house: arguments documented once, defaults that agree, tasks named, prefixed."""
+"""Every role keeps the rules of the project: arguments documented once, defaults that agree, tasks named, prefixed."""
 
 from __future__ import annotations
 
@@ -67,6 +67,14 @@ def test_tasks_have_names_and_their_file_in_front(role):
             if not name or (file.name not in ("main.yml",) and not name.startswith(f"{file.stem} | ")):
                 wrong.append(f"{file.name}: {name or task}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_argument_is_read(role):
+    directory = PROJECT / "roles" / role
+    files = [file for part in ("tasks", "handlers", "vars", "templates") for file in (directory / part).rglob("*.*")]
+    read = set(re.findall(rf"\b{role}_\w+", "\n".join(file.read_text() for file in files)))
+    assert set(role_file(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"]) - read == set()
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -50,7 +50,7 @@ def study():
 def test_another_address_keeps_the_images_and_leaves_no_network(host, study):
     assert address_of(host) != OTHER
     known = find(session(), study)
-    # What runs that were cut off leave, too.
+    # What interrupted runs leave, too.
     on_server(
         host,
         "docker create --name lightbox-orthanc-migrating $(docker inspect --format '{{.Image}}' lightbox-orthanc) "

@@ -202,7 +202,7 @@ def test_lab_is_made_from_a_registry(pushed, tmp_path):
 
 
 def forget_user() -> None:
-    """Remove the user and all that was made for them, also what a run that was cut off has left."""
+    """Remove the user and all that was made for them, also what an interrupted run has left."""
     run(*ROOT, "docker", "rm", "--force", "--volumes", "lightbox-tester", check=False)
     for disk in ("docker", "containerd"):
         run(*ROOT, "docker", "volume", "rm", "--force", f"lightbox-tester-{disk}", check=False)
