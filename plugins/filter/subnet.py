@@ -10,6 +10,8 @@ short_description: Calculate the network of an address, or an address in it
 version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
+description:
+  - Returns the network that contains an address, or with O(host) one of the network's addresses.
 positional: prefix, host
 options:
   _input:

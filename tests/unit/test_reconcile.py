@@ -36,8 +36,9 @@ class Program:
         self.slow = 0.0
         self.configure()
 
-    def configure(self, database: Any = {"PostgreSQL": {}}, **settings: Any) -> None:  # noqa: B006 (is not changed)
+    def configure(self, **settings: Any) -> None:
         """Write Orthanc's settings; database: None for an index in SQLite."""
+        database = settings.pop("database", {"PostgreSQL": {}})
         plain = {"HttpPort": 1, "StorageDirectory": str(self.storage), "Plugins": ["/usr/lib/libOrthancDicomWeb.so"]}
         for name, content in (
             ("users", {"RegisteredUsers": {"reverse_proxy": "a password of letters"}}),

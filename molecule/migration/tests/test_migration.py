@@ -138,7 +138,7 @@ def test_images_that_were_deleted_since_are_told_from_lost_ones(host, before):
         assert sql(host, f"SELECT count(*) {row}", "orthanc") == ["0"]
         run = run_playbook(*MIGRATE)
         assert run.returncode == 2
-        assert f"{one} is missing in the archive, which still has its file" in " ".join(run.stdout.split())
+        assert f"{one} is missing in Orthanc, which still has its file" in " ".join(run.stdout.split())
     finally:
         sql(host, f"UPDATE resources SET publicid = '{one}' WHERE publicid = 'hidden'", "orthanc")
 
