@@ -23,6 +23,8 @@ PLAYBOOK = "pacs"
 INVENTORY_NAMES = "__pacs_inventory_names"
 # What the playbooks register when they have validated all roles.
 VALIDATED = "__pacs_validated"
+# What preflights register. Without one of them a role has learnt nothing since the playbooks validated it.
+FACTS = ("host", "provided_key")
 CONTAINERS: dict[str, Any] = {"dict": Mapping, "list": (list, tuple)}
 KINDS = {
     "bool": "true or false",
@@ -250,8 +252,11 @@ def validate(templar: Any, variables: Mapping[str, Any], roles: Sequence[str], p
         validation.errors += unknown_variables(variables["hostvars"][variables["inventory_hostname"]])
     everything = [PLAYBOOK, *roles] if playbook else roles
     # All types first: through the wiring a wrong value reaches the assertions of other roles.
-    types_are_known = VALIDATED in variables
-    for role in [role for role in everything if types_are_known or validation.check_types(role)]:
+    if VALIDATED in variables:
+        judged = [role for role in roles if any(f"__{role}_{name}" in variables for name in FACTS)]
+    else:
+        judged = [role for role in everything if validation.check_types(role)]
+    for role in judged:
         if validation.is_enabled(role):
             validation.check_assertions(role)
     return validation.errors or validation.consequences

@@ -143,6 +143,12 @@ def test_the_first_role_reports_a_variable_in_the_inventorys_words():
     assert error.startswith("pacs_name or pacs_alternative_names contains a b, which is neither a DNS name nor an IP")
 
 
+def test_what_the_playbooks_validated_is_judged_again_with_the_servers_facts_only():
+    assert verify(verify_timeout=0, __pacs_validated={}) == []
+    (error,) = verify(verify_timeout=0, __pacs_validated={}, __verify_host={"packages": {}})
+    assert error.startswith("verify_timeout is 0")
+
+
 def test_a_role_is_named_once():
     """In the wiring, over which the input check and check_config loop; in the plays; in roles/*."""
     wiring = yaml.safe_load((PROJECT / "playbooks/group_vars/all/wiring.yml").read_text())
