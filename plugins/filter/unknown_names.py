@@ -49,8 +49,6 @@ _value:
   elements: str
 """
 
-from collections.abc import Iterable
-
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import unknown_names
 
 
@@ -58,8 +56,4 @@ class FilterModule:
     """The filter of this file."""
 
     def filters(self) -> dict[str, object]:
-        return {"unknown_names": filter_unknown_names}
-
-
-def filter_unknown_names(names: Iterable[str], known: Iterable[str], place: str, hint: str = "") -> list[str]:
-    return unknown_names(names, list(known), place, hint)
+        return {"unknown_names": unknown_names}

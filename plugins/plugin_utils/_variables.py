@@ -74,7 +74,7 @@ def describe_environment_name(name: str) -> str:
     return f"{name} is the name of an environment variable, and nothing reads it. Set it in orthanc_configuration."
 
 
-def unknown_names(names: Iterable[str], known: Sequence[str], place: str, hint: str) -> list[str]:
+def unknown_names(names: Iterable[str], known: Sequence[str], place: str, hint: str = "") -> list[str]:
     """Return errors for keys of a variable (place) that are not among the known ones."""
     errors = []
     for name in sorted(set(names).difference(known)):
