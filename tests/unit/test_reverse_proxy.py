@@ -26,6 +26,7 @@ FILES = [
     "etc/nginx/mime.types",
     "usr/lib/nginx/modules/ngx_stream_module.so",
     "usr/lib/nginx/modules/ngx_http_brotli_static_module.so",
+    "usr/lib/nginx/modules/ngx_http_js_module.so",
 ]
 # On this machine, or where `tests/setup unit` unpacked it.
 NGINX, MIME_TYPES, *MODULES = next(
@@ -142,7 +143,7 @@ def test_nginx_conf_is_a_table_of_contents(answers):
 
 needs_nginx = pytest.mark.skipif(
     not (NGINX and OPENSSL),
-    reason="needs openssl, and nginx with its modules stream and brotli-static (tests/setup unit)",
+    reason="needs openssl, and nginx with its modules stream, brotli-static and js (tests/setup unit)",
 )
 
 
