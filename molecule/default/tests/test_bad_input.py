@@ -97,6 +97,12 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "pacs_web_password",
         "line break",
     ),
+    "web-password-short": (
+        "archive-2",
+        {"pacs_web_users": [{"name": "jane", "password": "second line"}]},
+        "pacs_web_users",
+        "Set it to 12 characters or more",
+    ),
     "password-known": (
         "archive-2",
         {"pacs_archive_password": "change-this-now"},

@@ -88,6 +88,7 @@ def test_no_secret_stands_in_the_environment_or_on_a_command_line(host, archive)
         ("/etc/lightbox/certificates/privkey.pem", "root", "root", 0o400),
         ("/etc/lightbox/certificates/fullchain.pem", "root", "root", 0o444),
         ("/etc/nginx/nginx.conf", "root", "root", 0o644),
+        ("/etc/nginx/lightbox/login.json", "root", "root", 0o400),
     ],
 )
 def test_files_belong_to_whom_they_should(host, path, user, group, mode):
