@@ -202,6 +202,12 @@ def test_the_first_requests_of_a_page_count_as_one():
     assert checked == 1
 
 
+def test_the_same_password_at_several_workers_counts_as_one():
+    answers, checked = play({"login": "admin:old password"}, {"login": "admin:old password", "times": 30, "race": True})
+    assert answers == ["401"] * 31
+    assert checked == 1
+
+
 def test_right_passwords_do_not_count():
     steps = [{"login": "bob:bob's password", "from": f"10.0.0.{number}"} for number in range(200)]
     answers, _checked = play(*steps, *[OWNER] * 200)

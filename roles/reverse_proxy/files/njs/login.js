@@ -136,13 +136,9 @@ function add(keys, delta) {
     keys.forEach((key) => ngx.shared.lightbox_login_failures.incr(key, delta));
 }
 
-// Counts an attempt; gives the limits that it exceeds, in which case it counts for none.
+// Counts an attempt; gives the limits that it exceeds because others reached them at the same time.
 function count(limits) {
-    const exceeded = limits.filter((one) => ngx.shared.lightbox_login_failures.incr(one.key, 1) > one.most);
-    if (exceeded.length > 0) {
-        add(limits.map((one) => one.key), -1);
-    }
-    return exceeded;
+    return limits.filter((one) => ngx.shared.lightbox_login_failures.incr(one.key, 1) > one.most);
 }
 
 // Decides about a login before the password is checked: 'refused', or 'check', with the login for the login server.
@@ -165,6 +161,7 @@ function attempt(r) {
         reached = count(limits);
         if (reached.length === 0) {
             const keys = limits.map((one) => one.key);
+            // Another worker may have tried it since.
             if (tried.add(credential, 1)) {
                 r.variables.lightbox_login_counted = keys.join('\n');
             } else {
