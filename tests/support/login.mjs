@@ -40,8 +40,12 @@ function serve(request, cookies, server) {
     }
     const r = {variables, status: 0};
     racing = request.race;
-    if (login.attempt(r) === 'refused') {
-        return `429 ${variables.lightbox_retry_after}`;
+    const verdict = login.attempt(r);
+    if (verdict === 'refused') {
+        return variables.lightbox_retry_after ? `429 ${variables.lightbox_retry_after}` : '403';
+    }
+    if (verdict === 'right') {
+        return finish(200, request, variables, cookies);
     }
     const sent = Buffer.from((variables.lightbox_login_authorization ?? '').replace('Basic ', ''), 'base64').toString();
     const key = variables.lightbox_login_credential ?? '';
@@ -55,11 +59,18 @@ function serve(request, cookies, server) {
         return r;
     }
     login.settle(r);
+    return finish(r.status, request, variables, cookies);
+}
+
+function finish(status, request, variables, cookies) {
     if (request.browser && variables.lightbox_login_cookie) {
         const [name, value] = variables.lightbox_login_cookie.split(';')[0].split('=');
         cookies[request.browser] = {...cookies[request.browser], [name]: value};
     }
-    return String(r.status);
+    if ((variables.lightbox_login_user ?? '') !== (status === 401 ? '' : request.login.split(':')[0])) {
+        throw new Error(`the audit log would name ${variables.lightbox_login_user}`);
+    }
+    return String(status);
 }
 
 function start(users, digest) {

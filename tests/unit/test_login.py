@@ -215,7 +215,8 @@ def test_right_passwords_do_not_count():
 
 
 def test_what_nobody_may_do_is_refused_after_the_login():
-    assert play(OWNER | {"denied": "400"}, OWNER)[0] == ["403", "200"]
+    denied = OWNER | {"denied": "400"}
+    assert play(denied, OWNER, denied)[0] == ["403", "200", "403"]
     assert play({"login": "admin:wrong", "denied": "400"})[0] == ["401"]
 
 

@@ -17,6 +17,10 @@ const PER_NAME = 100;
 // An IPv6 network of 2^16 prefixes may fail this many times as often as one prefix.
 const SITE = 4;
 
+// What is remembered of a password that was tried: that it was, or that it was right.
+const ASKED = 1;
+const RIGHT = 2;
+
 // The names that the role accepts in reverse_proxy_users.
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9._@-]{0,63}$/;
 
@@ -141,7 +145,25 @@ function count(limits) {
     return limits.filter((one) => ngx.shared.lightbox_login_failures.incr(one.key, 1) > one.most);
 }
 
-// Decides about a login before the password is checked: 'refused', or 'check', with the login for the login server.
+// After the password was found right: the place and the browser are remembered. What nobody may do is refused only now.
+function welcome(r, name, device) {
+    r.variables.lightbox_login_user = name;
+    const today = Math.floor(now() / DAY);
+    const place = placeOf(r, name);
+    if (ngx.shared.lightbox_login_places.get(place) !== today) {
+        ngx.shared.lightbox_login_places.set(place, today);
+    }
+    const key = deviceKey(name);
+    if (key && !device && !r.variables.lightbox_login_cookie) {
+        const random = new Uint8Array(16);
+        globalThis.crypto.getRandomValues(random);
+        const value = signDevice(key, Buffer.from(random).toString('hex'));
+        r.variables.lightbox_login_cookie = cookieName(key) + '=' + value + '; Path=/; Max-Age=34560000; Secure; HttpOnly; SameSite=Lax';
+    }
+    return !r.variables.lightbox_denied;
+}
+
+// Decides about a login before the password is checked: 'refused'; 'right', where it is remembered; or 'check', with the login for the login server.
 function attempt(r) {
     const header = r.variables.http_authorization;
     if (!header) {
@@ -162,7 +184,7 @@ function attempt(r) {
         if (reached.length === 0) {
             const keys = limits.map((one) => one.key);
             // Another worker may have tried it since.
-            if (tried.add(credential, 1)) {
+            if (tried.add(credential, ASKED)) {
                 r.variables.lightbox_login_counted = keys.join('\n');
             } else {
                 add(keys, -1);
@@ -174,6 +196,9 @@ function attempt(r) {
         return 'refused';
     }
     if (login.name) {
+        if (tried.get(credential) === RIGHT) {
+            return welcome(r, login.name, device) ? 'right' : 'refused';
+        }
         r.variables.lightbox_login_name = login.name;
         r.variables.lightbox_login_device = device;
         r.variables.lightbox_login_credential = credential;
@@ -182,30 +207,18 @@ function attempt(r) {
     return 'check';
 }
 
-// After the password was found right: the attempt no longer counts, the place and the browser are remembered, and what nobody may do is refused.
+// Takes the login server's answer.
 function settle(r) {
     const name = r.variables.lightbox_login_name;
     if (r.status !== 200 || !name) {
         return;
     }
+    ngx.shared.lightbox_login_tried.set(r.variables.lightbox_login_credential, RIGHT);
     if (r.variables.lightbox_login_counted) {
         add(r.variables.lightbox_login_counted.split('\n'), -1);
         r.variables.lightbox_login_counted = '';
     }
-    const today = Math.floor(now() / DAY);
-    const place = placeOf(r, name);
-    if (ngx.shared.lightbox_login_places.get(place) !== today) {
-        ngx.shared.lightbox_login_places.set(place, today);
-    }
-    const key = deviceKey(name);
-    if (key && !r.variables.lightbox_login_device) {
-        const random = new Uint8Array(16);
-        globalThis.crypto.getRandomValues(random);
-        const value = signDevice(key, Buffer.from(random).toString('hex'));
-        r.variables.lightbox_login_cookie = cookieName(key) + '=' + value + '; Path=/; Max-Age=34560000; Secure; HttpOnly; SameSite=Strict';
-        r.variables.lightbox_login_device = value;
-    }
-    if (r.variables.lightbox_denied) {
+    if (!welcome(r, name, r.variables.lightbox_login_device)) {
         r.status = 403;
     }
 }
