@@ -1,4 +1,4 @@
-"""The limits on failed logins: roles/reverse_proxy/files/njs/login.js, run by Playwright's node with nginx around it played."""
+"""The limits on failed logins: the reverse proxy's login.js, run by Playwright's node, which plays nginx's part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(question: dict[str, Any]) -> list[Any]:
 
 
 def play(*requests: dict[str, Any]) -> tuple[list[str], int]:
-    """The status of each request (with `times`, of each repetition), and how many passwords the login server checked."""
+    """The status of each request, each repetition included, and how many passwords the login server checked."""
     (found,) = run({"scenarios": [requests]})
     return [answer.split()[0] for answer in found["answers"]], found["checked"]
 

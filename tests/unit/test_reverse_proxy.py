@@ -150,7 +150,7 @@ needs_nginx = pytest.mark.skipif(
 
 
 def without_shared_memory(directory: pathlib.Path, conf: str) -> str:
-    """nginx.conf for the njs 0.7.9 of Debian 12, which the role refuses: all but the counting, which test_login.py tests."""
+    """nginx.conf for Debian 12's njs 0.7.9, which the role refuses: all but the counting, see test_login.py."""
     program = directory / "login.js"
     nothing = "{add: () => true, get: () => 'x', has: () => true, incr: () => 1, set: () => true}"
     names = re.findall(r"js_shared_dict_zone zone=(\w+):", conf)
@@ -356,7 +356,7 @@ def test_forms_of_a_login(running, authorization, status):
 
 
 def test_every_location_is_behind_the_login():
-    """Whatever is added: nothing answers before the access phase but the refusals, which come after a login or a limit."""
+    """Nothing answers before the access phase but what comes after a login or a limit."""
     server = re.sub(r"\n *#.*", "", blocks(render("nginx.conf"), "server {")[-1])
     before = {block.split("{")[0].split()[-1] for block in blocks(server, "location ") if "return " in block}
     assert before == {"/_lightbox/login", "@refused", "@slash"}
@@ -601,7 +601,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("reverse_proxy_archive_connections", {"reverse_proxy_archive_connections": -1}),
     ("reverse_proxy_audit_log_days", {"reverse_proxy_audit_log_days": 0}),
     ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a:b", "password": "x" * 12}]}),
-    ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": "x" * 12}, {"name": "a", "password": "y" * 12}]}),
+    (
+        "reverse_proxy_users",
+        {"reverse_proxy_users": [{"name": "a", "password": "x" * 12}, {"name": "a", "password": "y" * 12}]},
+    ),
     ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": ""}]}),
     ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a", "password": "hiddenhidde"}]}),
     ("for jane. Set it to 12 characters", {"reverse_proxy_users": [ADMIN, {"name": "jane", "password": "hidden"}]}),

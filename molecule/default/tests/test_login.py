@@ -1,4 +1,4 @@
-"""Guessing passwords at the reverse proxy, from addresses of the server's own loopback network, which no other test uses.
+"""Guessing passwords at the reverse proxy, from loopback addresses of the server that no other test uses.
 
 The limits themselves are in tests/unit/test_login.py; here nginx, its workers and its memory are real.
 """
@@ -16,7 +16,8 @@ from tests.support.lab import address, lab_hosts, secret
 
 testinfra_hosts = [address("full")]
 NAME = lab_hosts()["full"]["pacs_name"]
-# Requests [source address, login or null, cookie or null, path] in groups; those of a group at once. Prints [status, Retry-After, cookie] of each.
+# Takes requests [source address, login, cookie, path] in groups and sends those of a group at once.
+# Prints [status, Retry-After, cookie] of each.
 PROGRAM = """
 import base64, concurrent.futures, http.client, json, socket, ssl, sys, time
 context = ssl.create_default_context(cafile="/etc/lightbox/certificates/ca.pem")
