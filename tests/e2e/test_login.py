@@ -46,7 +46,7 @@ def test_nobody(site: viewer.Site, path: str) -> None:
     check_refused(session(site).get(site.url + path, timeout=30, allow_redirects=False))
 
 
-# Few: the reverse proxy slows down who tries passwords, and the rest of these tests logs in from the same address.
+# Few, and the same in every run: the reverse proxy counts them, and the other tests log in from the same address.
 @pytest.mark.parametrize("who", ["wrong password", "unknown user", "not basic"])
 def test_wrong_credentials(site: viewer.Site, who: str) -> None:
     client = session(site)
@@ -86,6 +86,21 @@ def test_the_right_password(site: viewer.Site) -> None:
     client.auth = (site.user, site.password)
     assert client.get(site.url + "/", timeout=30).status_code == 200
     assert client.get(site.dicomweb + "/studies", params={"limit": "1"}, timeout=30).status_code in (200, 204)
+
+
+def test_a_browser_that_has_logged_in_says_so_from_then_on(
+    watched: Callable[..., BrowserContext], watch: viewer.Watch, site: viewer.Site
+) -> None:
+    """A guesser at the same address cannot lock it out."""
+    watch.expected_statuses.add(404)  # the icon that a browser looks for beside a file
+    login = {"username": site.user, "password": site.password, "origin": site.url}
+    page = watched(http_credentials=login).new_page()
+    page.goto(site.url + "/app-config.js")
+    cookies = [cookie for cookie in page.context.cookies() if cookie["name"].startswith("__Host-lightbox-")]
+    assert [(cookie["httpOnly"], cookie["secure"], cookie["sameSite"]) for cookie in cookies] == [(True, True, "Lax")]
+    with page.expect_request("**/pacs/system") as sent:
+        page.evaluate("fetch('/pacs/system')")
+    assert cookies[0]["value"] in sent.value.all_headers()["cookie"]
 
 
 def test_an_unknown_ca_is_refused(site: viewer.Site) -> None:

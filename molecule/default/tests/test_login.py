@@ -107,9 +107,10 @@ def test_many_names_from_one_address_are_limited(host, right):
 def test_no_login_is_401_and_counts_for_nothing(host, right):
     here = place()
     paths = ["/", "/pacs", "/pacs/tools/reset", "//x", "/pacs/x?_method=PUT", "/_lightbox/login", "/none.js"] * 10
-    refused, after = guess(host, [[here, None, None, path] for path in paths], [[here, right, None, "/"]])
+    logged_in = [[here, right, None, path] for path in ("/", "/pacs/tools/reset", "//x")]
+    refused, after = guess(host, [[here, None, None, path] for path in paths], logged_in)
     assert {(status, wait) for status, wait, _cookie in refused} == {(401, None)}
-    assert after[0][0] == 200
+    assert [(status, wait) for status, wait, _cookie in after] == [(200, None), (403, None), (400, None)]
 
 
 def test_what_nginx_remembers_holds_no_password(host, web, right):
