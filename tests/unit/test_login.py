@@ -118,15 +118,30 @@ def test_one_password_for_many_names_is_limited_by_address():
     assert answers == ["401"] * 30 + ["429"] * 10
 
 
-def test_many_addresses_share_a_limit_for_each_name_and_the_owner_goes_on():
-    botnet = WRONG | {"from": "198.51.100.#", "times": 150}
-    answers, _checked = play(
-        OWNER, OWNER | {"browser": "phone", "from": "192.0.2.1"}, botnet, OWNER, OWNER | ELSEWHERE,
-        OWNER | ELSEWHERE | {"browser": "phone"}, {"login": "bob:bob's password"} | ELSEWHERE,
-        OWNER | ELSEWHERE | {"at": START + 3600},
+def guess_from(addresses: range, times: int) -> list[dict[str, Any]]:
+    return [
+        {"login": f"admin:wrong {number} #", "from": f"198.51.{number // 250}.{number % 250}", "times": times}
+        for number in addresses
+    ]
+
+
+def test_of_a_name_that_many_addresses_guess_each_new_address_gets_fewer_attempts():
+    """Among them its owner, where they have never been."""
+    answers, _checked = play(*guess_from(range(10), 10), *guess_from(range(10, 12), 5), OWNER | ELSEWHERE)
+    assert answers == ["401"] * 100 + (["401"] * 3 + ["429"] * 2) * 2 + ["200"]
+
+
+def test_a_name_has_a_limit_over_all_addresses_and_its_owner_goes_on():
+    known = [OWNER, OWNER | {"browser": "phone", "from": "192.0.2.1"}]
+    guessed = guess_from(range(10), 10) + guess_from(range(10, 320), 3)
+    answers, checked = play(
+        *known, *guessed, OWNER, OWNER | ELSEWHERE, OWNER | ELSEWHERE | {"browser": "phone"},
+        {"login": "bob:bob's password"} | ELSEWHERE, WRONG | {"times": 11}, OWNER | ELSEWHERE | {"at": START + 3600},
     )  # fmt: skip
-    assert answers[2:152] == ["401"] * 100 + ["429"] * 50
-    assert answers[152:] == ["200", "429", "200", "200", "200"]
+    assert answers[2:1002] == ["401"] * 1000
+    assert answers[1002:1032] == ["429"] * 30
+    assert answers[1032:] == ["200", "429", "200", "200"] + ["401"] * 10 + ["429", "200"]
+    assert checked == 1012
 
 
 def test_a_network_of_ipv6_prefixes_counts_as_one_address_with_four_times_the_limit():

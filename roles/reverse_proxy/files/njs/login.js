@@ -13,7 +13,10 @@ const DAY = 86400;
 const PER_DEVICE = 10;
 const PER_NETWORK = 30;
 const PER_NETWORK_AND_NAME = 10;
-const PER_NAME = 100;
+const PER_NAME = 1000;
+// From so many failures on, a name is being guessed: a place where it has never been used gets fewer attempts, but its owner gets some, too.
+const GUESSED = 100;
+const PER_NETWORK_AND_GUESSED_NAME = 3;
 // An IPv6 network of 2^16 prefixes may fail this many times as often as one prefix.
 const SITE = 4;
 
@@ -118,17 +121,21 @@ function deviceLimits(name, id) {
 
 function placeLimits(r, name) {
     const limits = [];
+    let most = PER_NETWORK_AND_NAME;
+    // Where somebody has logged in with this name, failures elsewhere do not count.
+    if (name && !ngx.shared.lightbox_login_places.has(placeOf(r, name))) {
+        limits.push(limit(HOUR, ['name', name], PER_NAME));
+        if (ngx.shared.lightbox_login_failures.get(limits[0].key) >= GUESSED) {
+            most = PER_NETWORK_AND_GUESSED_NAME;
+        }
+    }
     networks(r.variables.remote_addr).forEach((network, index) => {
         const factor = index ? SITE : 1;
         limits.push(limit(WINDOW, ['network', network], PER_NETWORK * factor));
         if (name) {
-            limits.push(limit(WINDOW, ['network', network, name], PER_NETWORK_AND_NAME * factor));
+            limits.push(limit(WINDOW, ['network', network, name], most * factor));
         }
     });
-    // Where somebody has logged in with this name, failures elsewhere do not count.
-    if (name && !ngx.shared.lightbox_login_places.has(placeOf(r, name))) {
-        limits.push(limit(HOUR, ['name', name], PER_NAME));
-    }
     return limits;
 }
 
