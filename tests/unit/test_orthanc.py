@@ -339,6 +339,9 @@ def test_modalities():
     only = ROLE.value("__orthanc_modalities[0].allow", orthanc_modalities=[{**CT1, "allow": ["worklist"]}])
     assert only == ["find_worklist"]
     assert ROLE.value("__orthanc_modalities") == []
+    (hidden,) = ROLE.value("__orthanc_modalities", orthanc_modalities=[{**CT1, "hide_aet": "yes"}])
+    assert hidden["secret_aet"] == "CT1"
+    assert "aet" not in hidden
 
 
 def test_who_does_not_listen_is_not_asked_for_an_echo():

@@ -462,7 +462,8 @@ class Lab:
         """docker and storescu."""
         if arguments[0] == "docker":
             return self.docker()
-        calling, called = (arguments[arguments.index(option) + 1] for option in ("-aet", "-aec"))
+        calling = re.fullmatch('-aet "(.*)"\n', Path(arguments[1].removeprefix("@")).read_text()).group(1)
+        called = arguments[arguments.index("-aec") + 1]
         reason = "" if self.is_broken("stranger stores") else self.refusal(calling, called)
         if reason:
             return 1, "", f"F: Association Rejected:\nF: Result: Rejected Permanent\nF: Reason: {reason}\n"
