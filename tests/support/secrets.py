@@ -114,7 +114,7 @@ def scenario_secrets() -> dict[str, str]:
         if path.name == "verify_aet":
             title = "LBX" + text[:13]
             found |= {"AE title of the checks": title.upper(), "AE title of the checks, in lower case": title.lower()}
-    if ODD_FILE.parent == INVENTORY:
+    if (INVENTORY / ODD_FILE.name).is_file():
         found[ODD_FILE.name] = ODD
     return found
 

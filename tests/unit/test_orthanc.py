@@ -307,6 +307,33 @@ def test_users_stand_in_a_file_of_their_own():
     assert ROLE.value("__orthanc_users_json") == {"RegisteredUsers": {"reverse_proxy": USERS[0]["password"]}}
 
 
+@pytest.mark.parametrize(
+    ("options", "hidden"),
+    [
+        ({}, []),
+        ({"HttpProxy": "http://proxy.example.org:3128"}, []),
+        ({"HttpProxy": "http://me:Sec@ret@proxy.example.org:3128"}, ["HttpProxy"]),
+        ({"HttpProxy": "me:secret@proxy.example.org:3128"}, ["HttpProxy"]),
+        ({"Pkcs11": {"Pin": "1234", "Module": "/x"}}, ["Pkcs11"]),
+        ({"Authorization": {"WebServicePassword": "secret"}}, ["Authorization"]),
+        ({"Authorization": {"WebServiceRootUrl": "http://127.0.0.1:8000"}}, []),
+        ({"DicomWeb": {"Servers": {"a.b": {"Url": "https://x/", "Password": "secret"}}}}, ["DicomWeb"]),
+        ({"MyPlugin": {"Anything": 1}, "StableAge": 7}, ["MyPlugin"]),
+    ],
+)
+def test_sections_with_secrets_stand_in_a_file_that_is_never_shown(options, hidden):
+    assert ROLE.value("__orthanc_secret_sections", orthanc_configuration=options) == hidden
+    files = {
+        one["path"].rsplit("/")[-1]: one
+        for one in ROLE.value("__orthanc_configuration_files", orthanc_configuration=options)
+    }
+    shown, rest = json.loads(files["orthanc.json"]["content"]), json.loads(files["secrets.json"].get("secret", "{}"))
+    assert sorted(rest) == hidden
+    assert {**shown, **rest} == configuration(orthanc_configuration=options)
+    assert len(shown) + len(rest) == len({**shown, **rest})
+    assert files["secrets.json"]["state"] == ("file" if hidden else "absent")
+
+
 def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
     rendered = configuration(
         orthanc_configuration={"StableAge": 7, "DicomWeb": {"SeriesMetadata": "MainDicomTags", "Root": "/other/"}}
@@ -492,6 +519,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     writer = task(file, name)
     data = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": __file__}
     answers = CLIENT | {"orthanc_database": data, "orthanc_object_storage": {"bucket": "b", "region": "r"}}
+    answers["orthanc_configuration"] = {"HttpProxy": "me:secret@proxy.example.org:3128"}
     variables = {key: trust_as_template(value) for key, value in writer.get("vars", {}).items()}
     expression = writer["lightbox.pacs.file_set"]["files"].removeprefix("{{ ").removesuffix(" }}")
     files = {
@@ -506,7 +534,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     assert {"orthanc.json", "users.json", "database.json", "bucket.json"} <= set(files)
     assert all(one["state"] == "file" for one in files.values() if "state" in one)
     assert {name for name, one in files.items() if "secret" in one} == {
-        *("users.json", "database.json", "bucket.json", "calling.key")
+        *("users.json", "database.json", "bucket.json", "calling.key", "secrets.json")
     }
 
 

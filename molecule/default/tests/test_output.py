@@ -12,6 +12,7 @@ from tests.support import lab
 from tests.support.secrets import find_secrets, scenario_secrets, server_records, server_secrets
 
 testinfra_hosts = [lab.address("full")]
+pytestmark = pytest.mark.first
 
 
 @pytest.fixture(scope="module")
