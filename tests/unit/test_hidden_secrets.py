@@ -75,7 +75,7 @@ def find_spec(name: str) -> dict[str, Any]:
         contextlib.suppress(SystemExit),
     ):
         main(name)()
-    return made.call_args.kwargs
+    return dict(made.call_args.kwargs)
 
 
 def main(name: str) -> Any:

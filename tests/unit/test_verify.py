@@ -462,7 +462,7 @@ class Lab:
         """docker and storescu."""
         if arguments[0] == "docker":
             return self.docker()
-        calling = re.fullmatch('-aet "(.*)"\n', Path(arguments[1].removeprefix("@")).read_text()).group(1)
+        calling = Path(arguments[1].removeprefix("@")).read_text().removeprefix('-aet "').removesuffix('"\n')
         called = arguments[arguments.index("-aec") + 1]
         reason = "" if self.is_broken("stranger stores") else self.refusal(calling, called)
         if reason:
