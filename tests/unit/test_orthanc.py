@@ -154,6 +154,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "ct1", "allow": ["echo"]}]},
         "the aet CT1 more than once with different rights",
     ),
+    (
+        {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "hide_aet": True, "allow": ["echo"]}]},
+        "the aet (hidden) more than once with different rights",
+    ),
     ({"orthanc_modalities": [{**CT1, "tls": True}]}, "orthanc_modalities calls ct1 by TLS"),
     ({"orthanc_client_certificate": __file__}, "Set all three, or none"),
     ({"orthanc_client_trusted": "/missing/ca.pem"}, "not a file on the controller: /missing/ca.pem"),
