@@ -275,6 +275,15 @@ def test_no_error_shows_a_password():
         assert not any(password in error for error in found)
 
 
+@pytest.mark.parametrize("variable", ["orthanc_client_certificate", "orthanc_client_trusted", "orthanc_database"])
+def test_a_certificate_with_its_key_is_refused(tmp_path, variable):
+    path = tmp_path / "both.pem"
+    # In two parts, because other tests take this file for a certificate.
+    path.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE" + " KEY-----\n")
+    given = {**DATABASE, "ca": str(path)} if variable == "orthanc_database" else str(path)
+    assert any("contains a private key" in error for error in ROLE.errors(**{**CLIENT, variable: given}))
+
+
 def test_all_errors_come_at_once():
     assert len(ROLE.errors(orthanc_aet="", orthanc_memory_mb=1, orthanc_uid=0)) == 3
 

@@ -340,6 +340,13 @@ def test_bad_values_are_refused_with_the_variable_and_the_remedy(role, ca, answe
     assert PASSWORD not in found[0]
 
 
+def test_a_ca_with_its_key_is_refused(role, ca, tmp_path):
+    both = tmp_path / "both.pem"
+    both.write_text(pathlib.Path(ca).read_text() + "-----BEGIN PRIVATE KEY-----\n")
+    (found,) = role.errors(**external(ca, postgresql_ca=str(both)))
+    assert "contains a private key" in found
+
+
 @pytest.mark.parametrize("provider", ["none", "local"])
 @pytest.mark.parametrize("name", ["postgresql_host", "postgresql_ca", "postgresql_ca_url"])
 def test_a_database_that_would_not_be_used_is_told(role, provider, name):
