@@ -259,6 +259,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Set it to a URL that begins with https://",
     ),
     (
+        {
+            "postgresql_ca": "",
+            "postgresql_ca_url": "https://me:secret@example.org/b",
+            "postgresql_ca_sha256": "0" * 64,
+            "postgresql_ca_directory": "/c",
+        },
+        "postgresql_ca_url contains a login",
+    ),
+    (
         {"postgresql_ca": "", "postgresql_ca_url": "https://example.org/b", "postgresql_ca_sha256": "0" * 64},
         "postgresql_ca_directory is ''",
     ),
