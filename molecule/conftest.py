@@ -21,7 +21,7 @@ def web() -> requests.Session:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+    items.sort(key=lambda item: bool(item.get_closest_marker("last")) - bool(item.get_closest_marker("first")))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -22,7 +22,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title, is_host, is_http_url
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
@@ -68,6 +68,8 @@ class Registry(abc.ABC):
     """Orthanc's own option that keeps changes over a restart."""
     name_pattern = r"[A-Za-z0-9_-]+"
     name_says = "letters, digits, '_' and '-'"
+    hidden: ClassVar[dict[str, str]] = {}
+    """Options with a secret that Orthanc shows, with the names under which `describe` returns it."""
 
     def __init__(self, orthanc: Orthanc, params: Mapping[str, Any]) -> None:
         self.orthanc = orthanc
@@ -165,6 +167,11 @@ def reconcile(
         del after[name]
     before_diff = {name: registry.describe(current[name]) for name in sorted({*bodies, *gone}) if name in current}
     after_diff = {name: registry.describe(after[name]) for name in sorted(bodies)}
+    # The old value of a secret is not among those that Ansible hides; in check mode it stays in use.
+    for entry in entries:
+        for shown in (shown for option, shown in registry.hidden.items() if option in entry):
+            for described in (before_diff, after_diff):
+                described.get(entry["name"], {}).pop(shown, None)
     for name in bodies:
         if before_diff.get(name) == after_diff[name]:
             before_diff[name] = {**before_diff[name], "secrets": "as they were"}
@@ -204,7 +211,7 @@ def verify_result(registry: Registry, bodies: dict[str, Object], gone: list[str]
 def run(registry_class: type[Registry], options: Mapping[str, Any], extra: Mapping[str, Any]) -> None:
     """Run a module: options describe one object, extra is what only this module has."""
     plural = registry_class.plural
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **connection_spec(),
             **extra,
@@ -254,6 +261,7 @@ class Modalities(Registry):
 
     singular, plural, path = "modality", "modalities", "/modalities"
     option = "DicomModalitiesInDatabase"
+    hidden: ClassVar = {"secret_aet": "aet"}
 
     fields: ClassVar = {
         "aet": "AET",
@@ -278,7 +286,9 @@ class Modalities(Registry):
 
     def find_errors(self, entry: Entry) -> list[str]:
         found = []
-        for option in ("aet", "local_aet"):
+        if "aet" in entry and "secret_aet" in entry:
+            found.append("aet and secret_aet are both set; set one of them")
+        for option in ("aet", "secret_aet", "local_aet"):
             if (
                 option in entry
                 and not is_ae_title(entry[option])
@@ -299,11 +309,14 @@ class Modalities(Registry):
         return found
 
     def find_missing(self, entry: Entry) -> list[str]:
-        return [option for option in ("aet", "host", "port") if option not in entry]
+        given = {*entry, *(["aet"] if "secret_aet" in entry else [])}
+        return [option for option in ("aet", "host", "port") if option not in given]
 
     def build_body(self, entry: Entry, current: Object | None) -> Object:
         body = dict(current or {})
         body.update({key: entry[option] for option, key in self.fields.items() if option in entry})
+        if "secret_aet" in entry:
+            body["AET"] = entry["secret_aet"]
         allow = entry.get("allow", ["echo", "store"] if current is None else None)
         if allow is not None:
             body.update({key: right in allow for right, keys in self.allowed.items() for key in keys})

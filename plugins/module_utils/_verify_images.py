@@ -354,7 +354,7 @@ class Dimse:
             self.send_echo()
         except EchoError as error:
             raise Shortfall(f"it {error}") from error
-        return f"{settings.dicom_calling_aet} to {settings.dicom_aet} at {settings.dicom_host}:{settings.dicom_port}"
+        return f"the checks' AE title to {settings.dicom_aet} at {settings.dicom_host}:{settings.dicom_port}"
 
     def check_called_aet(self) -> str:
         return self.check_refusal(called=_create_unknown_aet())
@@ -394,19 +394,28 @@ class Dimse:
         settings = self.settings
         seconds = str(settings.timeout)
         path = os.path.join(settings.temporary, f"verify-{secrets.token_hex(4)}.dcm")
+        # The title may be a secret, and every user of the server can list command lines. DCMTK has no escapes in such a
+        # file.
+        arguments = path + ".arguments"
+        if "'" in calling and '"' in calling:
+            raise NotTried("storescu cannot take an AE title with both kinds of quotes")
+        quote = "'" if '"' in calling else '"'
         try:
             with open(path, "xb") as file:
                 file.write(image.file)
+            with open(os.open(arguments, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as options:
+                options.write(f"-aet {quote}{calling}{quote}\n")
             limits = ["-to", seconds, "-ta", seconds, "-td", seconds]
             address = [settings.dicom_host, str(settings.dicom_port)]
             return settings.run(
-                ["storescu", "-aet", calling, "-aec", settings.dicom_aet, *limits, "-R", *address, path]
+                ["storescu", f"@{arguments}", "-aec", settings.dicom_aet, *limits, "-R", *address, path]
             )
         except FileNotFoundError as error:
             raise NotTried("storescu is not installed on the server (package dcmtk)") from error
         finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+            for written in (path, arguments):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(written)
 
     def check_echo_with_tls(self) -> str:
         try:
@@ -536,7 +545,7 @@ def check_dicom(settings: Settings, checks: Checks, client: Connection, studies:
     if not settings.dicom_port:
         return
     dimse = Dimse(settings, client, studies)
-    known = f"List the AE title {settings.dicom_calling_aet} in Orthanc's modalities, with echo and store."
+    known = "List the AE title in dicom_calling_aet in Orthanc's modalities, with echo and store."
     strict = "Set DicomCheckCalledAet to true, DicomAlwaysAllowEcho and DicomAlwaysAllowStore to false."
     checks.run("DICOM", ECHO, known, dimse.check_echo)
     checks.run("DICOM", "wrong called AE title", strict, dimse.check_called_aet, ECHO)

@@ -34,7 +34,7 @@ options:
     type: str
     required: true
   calling_aet:
-    description: AE title of the caller.
+    description: AE title of the caller. Never shown, because it may be all that a DICOM node asks for.
     type: str
     default: ECHOSCU
   tls:
@@ -135,19 +135,19 @@ encryption:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError, send_echo
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title
 from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError, tls_context
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "host": {"type": "str", "required": True},
             "port": {"type": "int", "default": 104},
             "aet": {"type": "str", "required": True},
-            "calling_aet": {"type": "str", "default": "ECHOSCU"},
+            "calling_aet": {"type": "str", "default": "ECHOSCU", "no_log": True},
             "tls": {"type": "bool", "default": False},
             "ca_path": {"type": "path"},
             "server_name": {"type": "str"},

@@ -96,7 +96,7 @@ import stat
 import tempfile
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 
 
 class FilesError(Exception):
@@ -238,7 +238,7 @@ class Entry:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "files": {
                 "type": "list",

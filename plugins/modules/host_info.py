@@ -199,6 +199,7 @@ import pwd
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 
 LISTEN = "0A"  # as in /proc/net/tcp
 
@@ -313,7 +314,7 @@ def networks(module: AnsibleModule, label: str | None) -> dict[str, str]:
 def main() -> None:
     strings: dict[str, t.Any] = {"type": "list", "elements": "str", "default": []}
     numbers: dict[str, t.Any] = {"type": "list", "elements": "int", "default": []}
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "packages": strings,
             "services": strings,

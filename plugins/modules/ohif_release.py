@@ -137,7 +137,7 @@ reason:
 import re
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._ohif import (
     Cache,
     OhifError,
@@ -178,7 +178,7 @@ def predict(cache: Cache, request: Request) -> bool:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "archive": {"type": "path"},
             "npm_package": {"type": "str"},

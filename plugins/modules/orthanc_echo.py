@@ -134,7 +134,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._names import is_ae_title
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
@@ -199,7 +199,7 @@ def format_table(results: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **connection_spec(),
             "modalities": {"type": "list", "elements": "str"},

@@ -95,7 +95,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -181,7 +181,7 @@ class Work:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **connection_spec(),
             "index": {"type": "path", "required": True},

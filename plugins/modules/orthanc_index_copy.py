@@ -126,6 +126,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 
 try:
     import psycopg2
@@ -595,7 +596,7 @@ def copy_index(module: AnsibleModule, connection: Any, path: str) -> dict[str, A
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "index": {"type": "path", "required": True},
             "server": {"type": "str", "required": True},

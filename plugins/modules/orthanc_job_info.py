@@ -106,7 +106,7 @@ jobs:
 import re
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -143,7 +143,7 @@ def format_job(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             **connection_spec(),
             "job": {"type": "str"},

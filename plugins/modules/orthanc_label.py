@@ -71,7 +71,7 @@ labels:
   sample: [research, teaching]
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, connection_spec
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
     LEVELS,
@@ -97,7 +97,7 @@ def current(archive: Orthanc, level: str, identifier: str | None) -> set[str] | 
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             connection_spec(),
             **resource_spec(),

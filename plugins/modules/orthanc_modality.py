@@ -33,7 +33,10 @@ options:
     description:
       - AE title, 1 to 16 printable ASCII characters without a backslash. Orthanc would accept any text and fail
         later.
-      - Needed for a new modality.
+      - A new modality needs it or O(secret_aet).
+    type: str
+  secret_aet: &secret_aet
+    description: AE title that nobody may see, in place of O(aet). Never shown, neither in results nor in diffs.
     type: str
   host: &host
     description: Name or address. Needed for a new modality.
@@ -85,6 +88,7 @@ options:
         type: str
         required: true
       aet: *aet
+      secret_aet: *secret_aet
       host: *host
       port: *port
       manufacturer: *manufacturer
@@ -172,6 +176,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_registry im
 
 OPTIONS = {
     "aet": {"type": "str"},
+    "secret_aet": {"type": "str", "no_log": True},
     "host": {"type": "str"},
     "port": {"type": "int"},
     "manufacturer": {

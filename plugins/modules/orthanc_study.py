@@ -144,6 +144,7 @@ import re
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -337,7 +338,7 @@ def remove(module: AnsibleModule, archive: Orthanc, identifier: str | None) -> d
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             connection_spec(),
             **resource_spec(),

@@ -132,7 +132,7 @@ truncated:
 import re
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, connection_spec
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc_resources import (
     LEVELS,
@@ -200,7 +200,7 @@ def to_snake_case(name: str) -> str:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             connection_spec(),
             level={"type": "str", "choices": list(LEVELS), "default": "study"},

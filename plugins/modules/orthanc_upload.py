@@ -225,7 +225,7 @@ upload:
 import os
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import Orthanc, OrthancError, connection_spec
 from ansible_collections.lightbox.pacs.plugins.module_utils._upload import MEGABYTE, Options, Progress, Upload
 
@@ -285,7 +285,7 @@ def describe_cause(upload: Upload, options: dict[str, Any]) -> str | None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             connection_spec(),
             src={"type": "path", "required": True},

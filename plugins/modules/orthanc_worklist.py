@@ -126,8 +126,8 @@ import stat
 import tempfile
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_file import NotDicomError
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -247,7 +247,7 @@ def check_tags(params: dict[str, Any]) -> Tags:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             connection_spec(),
             name={"type": "str", "required": True},

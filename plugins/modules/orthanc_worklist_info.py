@@ -128,7 +128,7 @@ way:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._orthanc import (
     Orthanc,
     OrthancError,
@@ -169,7 +169,7 @@ def format_entry(entry: Entry) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec=dict(
             connection_spec(),
             name={"type": "str"},

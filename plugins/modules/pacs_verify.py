@@ -100,7 +100,7 @@ options:
     type: str
     default: LIGHTBOX
   dicom_calling_aet:
-    description: AE title of the checks; it must be registered in Orthanc with echo and store.
+    description: AE title of the checks; it must be registered in Orthanc with echo and store. Never shown.
     type: str
     default: LBXVERIFY
   dicom_tls_port:
@@ -263,6 +263,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, Settings, secrets_of
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import (
     check_containers,
@@ -293,7 +294,7 @@ ARGUMENTS = {
     "dicom_host": {"type": "str", "default": "127.0.0.1"},
     "dicom_port": {"type": "int", "default": 14242},
     "dicom_aet": {"type": "str", "default": "LIGHTBOX"},
-    "dicom_calling_aet": {"type": "str", "default": "LBXVERIFY"},
+    "dicom_calling_aet": {"type": "str", "default": "LBXVERIFY", "no_log": True},
     "dicom_tls_port": {"type": "int", "default": 0},
     "containers": {"type": "list", "elements": "str", "default": []},
     "reconcile_metrics": {"type": "str", "default": ""},
@@ -331,14 +332,17 @@ def write_image(path: str) -> dict[str, str]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
     started = time.monotonic()
     settings = read_settings(module)
     checks = Checks(
-        secrets_of(
-            (settings.username, settings.password),
-            (settings.archive_username, settings.archive_password),
-        )
+        [
+            *secrets_of(
+                (settings.username, settings.password),
+                (settings.archive_username, settings.archive_password),
+            ),
+            settings.dicom_calling_aet,
+        ]
     )
     check_containers(settings, checks)
     check_storage(settings, checks)

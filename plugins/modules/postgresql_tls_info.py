@@ -157,7 +157,7 @@ unencrypted:
   contains: *session
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.lightbox.pacs.plugins.module_utils._module import Module
 from ansible_collections.lightbox.pacs.plugins.module_utils._postgresql_tls import (
     PostgresError,
     Server,
@@ -168,7 +168,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = Module(
         argument_spec={
             "host": {"type": "str", "required": True},
             "port": {"type": "int", "default": 5432},

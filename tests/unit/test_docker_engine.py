@@ -53,6 +53,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"docker_engine_repository_url": "http://mirror.example.org"}, "docker_engine_repository_url is"),
     (
+        {"docker_engine_repository_url": "http://me:Numbat@mirror.example.org"},
+        "docker_engine_repository_url contains a",
+    ),
+    (
         {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
         "docker_engine_configuration.hosts opens a TCP socket",
     ),
@@ -64,6 +68,20 @@ def test_bad_values_are_refused_with_the_remedy(answers, message):
     found = ROLE.errors(**answers)
     assert len(found) == 1
     assert message in found[0]
+    assert "Numbat" not in found[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "hidden"),
+    [
+        ({}, False),
+        ({"registry-mirrors": ["https://mirror.example.org:5000"], "labels": ["a=b@c"]}, False),
+        ({"proxies": {"https-proxy": "http://me:secret@proxy.example.org:3128"}}, True),
+        ({"log-driver": "splunk", "log-opts": {"splunk-token": "1234"}}, True),
+    ],
+)
+def test_secrets_in_daemon_json_are_hidden(settings, hidden):
+    assert ROLE.value("__docker_engine_daemon_is_secret", docker_engine_configuration=settings) is hidden
 
 
 def test_logs_are_limited_and_containers_outlive_the_engine():

@@ -138,3 +138,11 @@ def test_examples_are_yaml(page):
 
 def test_figures_are_filled_in(page):
     assert "MEASURE" not in page.read_text()
+
+
+def test_every_generated_secret_has_a_command_for_a_new_one():
+    wiring = (PROJECT / "playbooks/group_vars/all/wiring.yml").read_text()
+    names = set(re.findall(r"'lightbox\.pacs\.secret', '(\w+)'", wiring))
+    assert len(names) >= 4
+    described = (PROJECT / "docs/security.md").read_text().split("### New keys and passwords", 1)[1]
+    assert [name for name in names if f"rm -f .secrets/{name}" not in described] == []

@@ -29,6 +29,7 @@ def run(*files: dict, check: bool = False) -> dict:
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(PROJECT / "plugins/modules/file_set.py")],
         input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        env={**os.environ, "PYTHONPATH": str(PROJECT / ".collections")},
         capture_output=True,
         text=True,
         check=False,

@@ -34,6 +34,7 @@ def gather(check: bool = False, **questions: Any) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", RUNNER, str(PROJECT / "plugins/modules/host_info.py")],
         input=json.dumps(questions | {"_ansible_check_mode": check}),
+        env={**os.environ, "PYTHONPATH": str(PROJECT / ".collections")},
         capture_output=True,
         text=True,
         check=True,

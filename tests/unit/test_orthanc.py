@@ -154,6 +154,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "aet": "ct1", "allow": ["echo"]}]},
         "the aet CT1 more than once with different rights",
     ),
+    (
+        {"orthanc_modalities": [CT1, {**CT1, "name": "ct2", "hide_aet": True, "allow": ["echo"]}]},
+        "the aet (hidden) more than once with different rights",
+    ),
     ({"orthanc_modalities": [{**CT1, "tls": True}]}, "orthanc_modalities calls ct1 by TLS"),
     ({"orthanc_client_certificate": __file__}, "Set all three, or none"),
     ({"orthanc_client_trusted": "/missing/ca.pem"}, "not a file on the controller: /missing/ca.pem"),
@@ -271,6 +275,15 @@ def test_no_error_shows_a_password():
         assert not any(password in error for error in found)
 
 
+@pytest.mark.parametrize("variable", ["orthanc_client_certificate", "orthanc_client_trusted", "orthanc_database"])
+def test_a_certificate_with_its_key_is_refused(tmp_path, variable):
+    path = tmp_path / "both.pem"
+    # In two parts, because other tests take this file for a certificate.
+    path.write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN EC PRIVATE" + " KEY-----\n")
+    given = {**DATABASE, "ca": str(path)} if variable == "orthanc_database" else str(path)
+    assert any("contains a private key" in error for error in ROLE.errors(**{**CLIENT, variable: given}))
+
+
 def test_all_errors_come_at_once():
     assert len(ROLE.errors(orthanc_aet="", orthanc_memory_mb=1, orthanc_uid=0)) == 3
 
@@ -307,6 +320,33 @@ def test_users_stand_in_a_file_of_their_own():
     assert ROLE.value("__orthanc_users_json") == {"RegisteredUsers": {"reverse_proxy": USERS[0]["password"]}}
 
 
+@pytest.mark.parametrize(
+    ("options", "hidden"),
+    [
+        ({}, []),
+        ({"HttpProxy": "http://proxy.example.org:3128"}, []),
+        ({"HttpProxy": "http://me:Sec@ret@proxy.example.org:3128"}, ["HttpProxy"]),
+        ({"HttpProxy": "me:secret@proxy.example.org:3128"}, ["HttpProxy"]),
+        ({"Pkcs11": {"Pin": "1234", "Module": "/x"}}, ["Pkcs11"]),
+        ({"Authorization": {"WebServicePassword": "secret"}}, ["Authorization"]),
+        ({"Authorization": {"WebServiceRootUrl": "http://127.0.0.1:8000"}}, []),
+        ({"DicomWeb": {"Servers": {"a.b": {"Url": "https://x/", "Password": "secret"}}}}, ["DicomWeb"]),
+        ({"MyPlugin": {"Anything": 1}, "StableAge": 7}, ["MyPlugin"]),
+    ],
+)
+def test_sections_with_secrets_stand_in_a_file_that_is_never_shown(options, hidden):
+    assert ROLE.value("__orthanc_secret_sections", orthanc_configuration=options) == hidden
+    files = {
+        one["path"].rsplit("/")[-1]: one
+        for one in ROLE.value("__orthanc_configuration_files", orthanc_configuration=options)
+    }
+    shown, rest = json.loads(files["orthanc.json"]["content"]), json.loads(files["secrets.json"].get("secret", "{}"))
+    assert sorted(rest) == hidden
+    assert {**shown, **rest} == configuration(orthanc_configuration=options)
+    assert len(shown) + len(rest) == len({**shown, **rest})
+    assert files["secrets.json"]["state"] == ("file" if hidden else "absent")
+
+
 def test_the_users_extras_win_over_defaults_but_never_over_what_the_role_says():
     rendered = configuration(
         orthanc_configuration={"StableAge": 7, "DicomWeb": {"SeriesMetadata": "MainDicomTags", "Root": "/other/"}}
@@ -339,6 +379,9 @@ def test_modalities():
     only = ROLE.value("__orthanc_modalities[0].allow", orthanc_modalities=[{**CT1, "allow": ["worklist"]}])
     assert only == ["find_worklist"]
     assert ROLE.value("__orthanc_modalities") == []
+    (hidden,) = ROLE.value("__orthanc_modalities", orthanc_modalities=[{**CT1, "hide_aet": "yes"}])
+    assert hidden["secret_aet"] == "CT1"
+    assert "aet" not in hidden
 
 
 def test_who_does_not_listen_is_not_asked_for_an_echo():
@@ -489,6 +532,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     writer = task(file, name)
     data = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": __file__}
     answers = CLIENT | {"orthanc_database": data, "orthanc_object_storage": {"bucket": "b", "region": "r"}}
+    answers["orthanc_configuration"] = {"HttpProxy": "me:secret@proxy.example.org:3128"}
     variables = {key: trust_as_template(value) for key, value in writer.get("vars", {}).items()}
     expression = writer["lightbox.pacs.file_set"]["files"].removeprefix("{{ ").removesuffix(" }}")
     files = {
@@ -503,7 +547,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     assert {"orthanc.json", "users.json", "database.json", "bucket.json"} <= set(files)
     assert all(one["state"] == "file" for one in files.values() if "state" in one)
     assert {name for name, one in files.items() if "secret" in one} == {
-        *("users.json", "database.json", "bucket.json", "calling.key")
+        *("users.json", "database.json", "bucket.json", "calling.key", "secrets.json")
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.support.orthanc_server import ANYTHING, archive, call, error, four_cases, run_module
@@ -261,3 +263,36 @@ def test_a_refusal_of_the_archive_is_told():
 
 def test_an_archive_that_is_too_old_to_describe_its_modalities():
     assert "is it Orthanc 1.10 or newer" in run(listing(["CT1"]), **NEW)["msg"]
+
+
+SECRET, OLD_SECRET = "LBX4R7Q'\" 9ZK2", "LBXOLDTITLE99"
+
+
+@pytest.mark.parametrize("current", [{}, {"CT1": {**CT, "AET": OLD_SECRET}}], ids=["new", "changed"])
+@pytest.mark.parametrize("listed", [True, False], ids=["in a list", "alone"])
+def test_a_secret_title_is_written_and_never_shown(current, listed):
+    given = {"name": "CT1", "secret_aet": SECRET, "host": "192.0.2.10", "port": 104}
+    body = {**SENT, "AET": SECRET} if not current else {**CT, "AET": SECRET}
+    results = four_cases(
+        "orthanc_modality",
+        {"modalities": [given]} if listed else given,
+        listing(current),
+        listing({"CT1": {**CT, "AET": SECRET}}),
+        call("PUT", "/modalities/CT1", body=body),
+        listing({"CT1": {**CT, "AET": SECRET}}),
+    )
+    for result in results:
+        for printed in (str(result), json.dumps(result)):
+            assert "9ZK2" not in printed
+            assert OLD_SECRET not in printed
+    assert results[0]["diff"]["before"] != results[0]["diff"]["after"]
+
+
+def test_a_secret_title_is_not_in_an_error():
+    done = run(name="CT1", secret_aet="LBX\\7Q9ZK2")
+    assert "is not an AE title" in done["msg"]
+    assert "7Q9ZK2" not in json.dumps(done)
+
+
+def test_a_title_is_open_or_secret():
+    assert "set one of them" in run(name="CT1", aet="CT_ONE", secret_aet="LBX7Q9ZK2")["msg"]

@@ -259,6 +259,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "Set it to a URL that begins with https://",
     ),
     (
+        {
+            "postgresql_ca": "",
+            "postgresql_ca_url": "https://me:secret@example.org/b",
+            "postgresql_ca_sha256": "0" * 64,
+            "postgresql_ca_directory": "/c",
+        },
+        "postgresql_ca_url contains a login",
+    ),
+    (
         {"postgresql_ca": "", "postgresql_ca_url": "https://example.org/b", "postgresql_ca_sha256": "0" * 64},
         "postgresql_ca_directory is ''",
     ),
@@ -338,6 +347,13 @@ def test_bad_values_are_refused_with_the_variable_and_the_remedy(role, ca, answe
     assert len(found) == 1, found
     assert message in found[0]
     assert PASSWORD not in found[0]
+
+
+def test_a_ca_with_its_key_is_refused(role, ca, tmp_path):
+    both = tmp_path / "both.pem"
+    both.write_text(pathlib.Path(ca).read_text() + "-----BEGIN PRIVATE KEY-----\n")
+    (found,) = role.errors(**external(ca, postgresql_ca=str(both)))
+    assert "contains a private key" in found
 
 
 @pytest.mark.parametrize("provider", ["none", "local"])

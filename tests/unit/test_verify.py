@@ -461,7 +461,8 @@ class Lab:
         """docker and storescu."""
         if arguments[0] == "docker":
             return self.docker()
-        calling, called = (arguments[arguments.index(option) + 1] for option in ("-aet", "-aec"))
+        calling = Path(arguments[1].removeprefix("@")).read_text().removeprefix('-aet "').removesuffix('"\n')
+        called = arguments[arguments.index("-aec") + 1]
         reason = "" if self.is_broken("stranger stores") else self.refusal(calling, called)
         if reason:
             return 1, "", f"F: Association Rejected:\nF: Result: Rejected Permanent\nF: Reason: {reason}\n"

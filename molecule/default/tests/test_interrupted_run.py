@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.support.lab import INVENTORY, address, killable_playbook, recap, run_playbook, server
-from tests.support.secrets import find_secrets, secrets_in_every_form
+from tests.support.secrets import find_secrets, scenario_secrets
 
 testinfra_hosts = [address("bare")]
 pytestmark = [pytest.mark.long, pytest.mark.last]  # the server is not bare afterwards
@@ -56,7 +56,7 @@ def test_nothing_of_the_killed_runs_is_left(logs, host):
 
 
 def test_no_run_shows_a_secret(logs):
-    known = secrets_in_every_form()
+    known = scenario_secrets()
     assert {"web_password", "archive_password"} <= set(known)
     assert any("key" in name for name in known)
     for log in logs:
