@@ -1,0 +1,133 @@
+// Copyright (c) 2026, the lightbox.pacs maintainers
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// What Debian 13's Orthanc lacks and newer ones have. The dynamic linker loads this before all other libraries (LD_PRELOAD in the image), so that
+// Orthanc and its libraries call the functions below, which call those that they replace. Programs without these libraries are not changed.
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <cstddef>
+#include <cstring>
+#include <istream>
+#include <vector>
+
+#include <dcmtk/config/osconfig.h>
+#include <dcmtk/dcmdata/dcsequen.h>
+
+namespace
+{
+  const std::size_t STACK = 8 << 20; // bytes, as every other thread of Orthanc has
+  const unsigned LEVELS = 64; // of sequences in each other: the limit of DCMTK 3.7.1 and Orthanc 1.13.0
+
+  // The function that a library replaced here: of those that all share.
+  template <typename Function> Function replaced(const char *name)
+  {
+    return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
+  }
+
+  // The function that the caller was linked with: of the caller's own library or of those that it needs.
+  template <typename Function> Function linked(const char *name, void *caller)
+  {
+    Dl_info library;
+    void *found = NULL;
+    void *handle = dladdr(caller, &library) ? dlopen(library.dli_fname, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+    if (handle)
+    {
+      found = dlsym(handle, name);
+      dlclose(handle); // the caller keeps it
+    }
+    return found ? reinterpret_cast<Function>(found) : replaced<Function>(name);
+  }
+
+  struct Level
+  {
+    unsigned &depth;
+    explicit Level(unsigned &depth) : depth(depth) { ++depth; }
+    ~Level() { --depth; }
+  };
+}
+
+// civetweb 1.16 decodes the query of a URL only when told; Orthanc relies on it, and tells it since 1.12.10.
+extern "C" struct mg_context *mg_start(const void *callbacks, void *data, const char **options)
+{
+  std::vector<const char *> all;
+  bool decodes = false;
+  for (; options && options[0] && options[1]; options += 2)
+  {
+    all.insert(all.end(), options, options + 2);
+    decodes = decodes || std::strcmp(options[0], "decode_query_string") == 0;
+  }
+  if (!decodes)
+  {
+    all.push_back("decode_query_string");
+    all.push_back("yes");
+  }
+  all.push_back(NULL);
+  return replaced<decltype(&mg_start)>("mg_start")(callbacks, data, all.data());
+}
+
+// civetweb gives its threads 100 KiB: too little for GDCM, and for nested JSON and sequences.
+extern "C" int pthread_attr_setstacksize(pthread_attr_t *attributes, std::size_t size) noexcept
+{
+  static const auto original = replaced<decltype(&pthread_attr_setstacksize)>("pthread_attr_setstacksize");
+  return original(attributes, size < STACK ? STACK : size);
+}
+
+// GDCM and DCMTK each bring their CharLS: the same names with other arguments. Where both are loaded, GDCM calls DCMTK's and crashes.
+typedef std::size_t Words(std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
+#define OF_THE_CALLER(NAME) \
+  extern "C" std::size_t NAME(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t e, std::size_t f, std::size_t g, std::size_t h) \
+  { \
+    return linked<Words *>(#NAME, __builtin_return_address(0))(a, b, c, d, e, f, g, h); \
+  }
+OF_THE_CALLER(JpegLsDecode)
+OF_THE_CALLER(JpegLsDecodeRect)
+OF_THE_CALLER(JpegLsEncode)
+OF_THE_CALLER(JpegLsReadHeader)
+
+// DCMTK reads sequences in sequences by recursion, without a limit before 3.7.1: a file of some kilobytes overruns any stack.
+OFCondition DcmSequenceOfItems::read(DcmInputStream &stream, const E_TransferSyntax syntax, const E_GrpLenEncoding lengths, const Uint32 maximum)
+{
+  static const auto original = replaced<OFCondition (*)(DcmSequenceOfItems *, DcmInputStream &, E_TransferSyntax, E_GrpLenEncoding, Uint32)>(
+    "_ZN18DcmSequenceOfItems4readER14DcmInputStream16E_TransferSyntax16E_GrpLenEncodingj");
+  static thread_local unsigned depth = 0;
+  const Level level(depth);
+  if (depth > LEVELS)
+  {
+    return makeOFCondition(1024, 1, OF_error, "Sequences are nested deeper than 64 levels"); // modules from 1024 are free for use
+  }
+  return original(this, stream, syntax, lengths, maximum);
+}
+
+// GDCM has its own parser, with the same fault. It takes exceptions of its own types for broken files, which it tries to read in other ways.
+namespace
+{
+  struct NestedTooDeep
+  {
+  };
+  thread_local unsigned items = 0;
+  typedef std::istream &Read(void *, std::istream &);
+}
+#define LIMITED(NAME) \
+  extern "C" std::istream &NAME(void *item, std::istream &stream) \
+  { \
+    static Read *const original = linked<Read *>(#NAME, __builtin_return_address(0)); \
+    const Level level(items); \
+    if (items > LEVELS) \
+    { \
+      throw NestedTooDeep(); \
+    } \
+    return original(item, stream); \
+  }
+// gdcm::Item::Read<ELEMENT, gdcm::SwapperNoOp or SwapperDoOp>
+#define ELEMENTS(LENGTH_AND_NAME) \
+  LIMITED(_ZN4gdcm4Item4ReadINS_##LENGTH_AND_NAME##ENS_11SwapperNoOpEEERSiS4_) \
+  LIMITED(_ZN4gdcm4Item4ReadINS_##LENGTH_AND_NAME##ENS_11SwapperDoOpEEERSiS4_)
+ELEMENTS(19ExplicitDataElement)
+ELEMENTS(19ImplicitDataElement)
+ELEMENTS(21UNExplicitDataElement)
+ELEMENTS(23VR16ExplicitDataElement)
+ELEMENTS(24CP246ExplicitDataElement)
+ELEMENTS(27ExplicitImplicitDataElement)
