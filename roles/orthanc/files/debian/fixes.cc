@@ -8,7 +8,10 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <csetjmp>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <istream>
 #include <vector>
@@ -88,17 +91,28 @@ OF_THE_CALLER(JpegLsEncode)
 OF_THE_CALLER(JpegLsReadHeader)
 
 // DCMTK reads sequences in sequences by recursion, without a limit before 3.7.1: a file of some kilobytes overruns any stack.
+static OFCondition nested_too_deep()
+{
+  return makeOFCondition(1024, 1, OF_error, "Sequences are nested deeper than 64 levels"); // modules from 1024 are free for use
+}
+
 OFCondition DcmSequenceOfItems::read(DcmInputStream &stream, const E_TransferSyntax syntax, const E_GrpLenEncoding lengths, const Uint32 maximum)
 {
   static const auto original = replaced<OFCondition (*)(DcmSequenceOfItems *, DcmInputStream &, E_TransferSyntax, E_GrpLenEncoding, Uint32)>(
     "_ZN18DcmSequenceOfItems4readER14DcmInputStream16E_TransferSyntax16E_GrpLenEncodingj");
   static thread_local unsigned depth = 0;
   const Level level(depth);
-  if (depth > LEVELS)
-  {
-    return makeOFCondition(1024, 1, OF_error, "Sequences are nested deeper than 64 levels"); // modules from 1024 are free for use
-  }
-  return original(this, stream, syntax, lengths, maximum);
+  return depth > LEVELS ? nested_too_deep() : original(this, stream, syntax, lengths, maximum);
+}
+
+// What is made from JSON: nothing is written that could not be read again.
+OFCondition DcmSequenceOfItems::write(DcmOutputStream &stream, const E_TransferSyntax syntax, const E_EncodingType lengths, DcmWriteCache *cache)
+{
+  static const auto original = replaced<OFCondition (*)(DcmSequenceOfItems *, DcmOutputStream &, E_TransferSyntax, E_EncodingType, DcmWriteCache *)>(
+    "_ZN18DcmSequenceOfItems5writeER15DcmOutputStream16E_TransferSyntax14E_EncodingTypeP13DcmWriteCache");
+  static thread_local unsigned depth = 0;
+  const Level level(depth);
+  return depth > LEVELS ? nested_too_deep() : original(this, stream, syntax, lengths, cache);
 }
 
 // GDCM has its own parser, with the same fault. It takes exceptions of its own types for broken files, which it tries to read in other ways.
@@ -131,3 +145,48 @@ ELEMENTS(21UNExplicitDataElement)
 ELEMENTS(23VR16ExplicitDataElement)
 ELEMENTS(24CP246ExplicitDataElement)
 ELEMENTS(27ExplicitImplicitDataElement)
+
+// Debian builds GDCM and OpenJPEG with their assertions, which end the process: at JPEG 2000's part 2, for example. What the plugin calls is left
+// instead, as if it had failed: the plugin then refuses the image. What was being made is lost (some memory), which ending would lose, too.
+namespace
+{
+  struct Attempt
+  {
+    static thread_local Attempt *current;
+    Attempt *const outer = current;
+    const unsigned depth = items;
+    std::jmp_buf failed;
+    Attempt() { current = this; }
+    ~Attempt() { current = outer, items = depth; }
+  };
+  thread_local Attempt *Attempt::current = NULL;
+}
+
+extern "C" void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) noexcept
+{
+  if (Attempt::current)
+  {
+    std::fprintf(stderr, "GDCM failed: %s:%u: %s: %s\n", file, line, function, assertion);
+    std::longjmp(Attempt::current->failed, 1);
+  }
+  replaced<decltype(&__assert_fail)>("__assert_fail")(assertion, file, line, function);
+  std::abort();
+}
+
+#define ATTEMPT(NAME, ARGUMENT) \
+  extern "C" bool NAME(void *object ARGUMENT(void *argument)) \
+  { \
+    static const auto original = linked<bool (*)(void * ARGUMENT(void *))>(#NAME, __builtin_return_address(0)); \
+    Attempt attempt; \
+    return setjmp(attempt.failed) == 0 && original(object ARGUMENT(argument)); \
+  }
+#define NONE(ANY)
+#define ONE(ANY) , ANY
+ATTEMPT(_ZN4gdcm11ImageReader4ReadEv, NONE)
+ATTEMPT(_ZN4gdcm11ImageWriter5WriteEv, NONE)
+ATTEMPT(_ZN4gdcm18FileExplicitFilter6ChangeEv, NONE)
+ATTEMPT(_ZN4gdcm21ImageApplyLookupTable5ApplyEv, NONE)
+ATTEMPT(_ZN4gdcm25ImageChangeTransferSyntax6ChangeEv, NONE)
+ATTEMPT(_ZN4gdcm30ImageChangePlanarConfiguration6ChangeEv, NONE)
+ATTEMPT(_ZN4gdcm36ImageChangePhotometricInterpretation6ChangeEv, NONE)
+ATTEMPT(_ZNK4gdcm6Bitmap9GetBufferEPc, ONE)
