@@ -115,6 +115,11 @@ OFCondition DcmSequenceOfItems::write(DcmOutputStream &stream, const E_TransferS
   return depth > LEVELS ? nested_too_deep() : original(this, stream, syntax, lengths, cache);
 }
 
+// DCMTK before 3.7.0 pads JPEG-LS of odd length in the memory of the pixels, which may be shorter. It is padded again when it is stored.
+extern "C" void _ZN15DJLSEncoderBase21fixPaddingIfNecessaryEPhmRmb(Uint8 *, std::size_t, unsigned long &, OFBool)
+{
+}
+
 // GDCM has its own parser, with the same fault. It takes exceptions of its own types for broken files, which it tries to read in other ways.
 namespace
 {
@@ -190,3 +195,12 @@ ATTEMPT(_ZN4gdcm25ImageChangeTransferSyntax6ChangeEv, NONE)
 ATTEMPT(_ZN4gdcm30ImageChangePlanarConfiguration6ChangeEv, NONE)
 ATTEMPT(_ZN4gdcm36ImageChangePhotometricInterpretation6ChangeEv, NONE)
 ATTEMPT(_ZNK4gdcm6Bitmap9GetBufferEPc, ONE)
+
+// GDCM writes JPEG 2000 into twice the memory that the pixels take, without looking at its end: the headers alone are longer than a small image.
+extern "C" bool _ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm(
+  void *codec, char *written, std::size_t room, std::size_t &length, const char *pixels, std::size_t size)
+{
+  static const auto original = linked<decltype(&_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm)>(
+    "_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm", __builtin_return_address(0));
+  return size >= 1024 && original(codec, written, room, length, pixels, size);
+}
