@@ -78,18 +78,6 @@ extern "C" int pthread_attr_setstacksize(pthread_attr_t *attributes, std::size_t
   return original(attributes, size < STACK ? STACK : size);
 }
 
-// GDCM and DCMTK each bring their CharLS: the same names with other arguments. Where both are loaded, GDCM calls DCMTK's and crashes.
-typedef std::size_t Words(std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
-#define OF_THE_CALLER(NAME) \
-  extern "C" std::size_t NAME(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t e, std::size_t f, std::size_t g, std::size_t h) \
-  { \
-    return linked<Words *>(#NAME, __builtin_return_address(0))(a, b, c, d, e, f, g, h); \
-  }
-OF_THE_CALLER(JpegLsDecode)
-OF_THE_CALLER(JpegLsDecodeRect)
-OF_THE_CALLER(JpegLsEncode)
-OF_THE_CALLER(JpegLsReadHeader)
-
 // DCMTK reads sequences in sequences by recursion, without a limit before 3.7.1: a file of some kilobytes overruns any stack.
 static OFCondition nested_too_deep()
 {
@@ -151,8 +139,8 @@ ELEMENTS(23VR16ExplicitDataElement)
 ELEMENTS(24CP246ExplicitDataElement)
 ELEMENTS(27ExplicitImplicitDataElement)
 
-// Debian builds GDCM and OpenJPEG with their assertions, which end the process: at JPEG 2000's part 2, for example. What the plugin calls is left
-// instead, as if it had failed: the plugin then refuses the image. What was being made is lost (some memory), which ending would lose, too.
+// Debian builds GDCM, OpenJPEG and CharLS with their assertions, which end the process: at JPEG 2000's part 2, for example. What the plugin or DCMTK
+// called is left instead, as if it had failed: the image is then refused. What was being made is lost (some memory), which ending would lose, too.
 namespace
 {
   struct Attempt
@@ -171,7 +159,7 @@ extern "C" void __assert_fail(const char *assertion, const char *file, unsigned 
 {
   if (Attempt::current)
   {
-    std::fprintf(stderr, "GDCM failed: %s:%u: %s: %s\n", file, line, function, assertion);
+    std::fprintf(stderr, "Image refused: %s:%u: %s: %s\n", file, line, function, assertion);
     std::longjmp(Attempt::current->failed, 1);
   }
   replaced<decltype(&__assert_fail)>("__assert_fail")(assertion, file, line, function);
@@ -196,6 +184,19 @@ ATTEMPT(_ZN4gdcm30ImageChangePlanarConfiguration6ChangeEv, NONE)
 ATTEMPT(_ZN4gdcm36ImageChangePhotometricInterpretation6ChangeEv, NONE)
 ATTEMPT(_ZNK4gdcm6Bitmap9GetBufferEPc, ONE)
 
+// GDCM and DCMTK each bring their CharLS: the same names with other arguments. Where both are loaded, GDCM calls DCMTK's and crashes. 1 is an error in both.
+typedef std::size_t Words(std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
+#define OF_THE_CALLER(NAME) \
+  extern "C" std::size_t NAME(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t e, std::size_t f, std::size_t g, std::size_t h) \
+  { \
+    Attempt attempt; \
+    return setjmp(attempt.failed) ? 1 : linked<Words *>(#NAME, __builtin_return_address(0))(a, b, c, d, e, f, g, h); \
+  }
+OF_THE_CALLER(JpegLsDecode)
+OF_THE_CALLER(JpegLsDecodeRect)
+OF_THE_CALLER(JpegLsEncode)
+OF_THE_CALLER(JpegLsReadHeader)
+
 // GDCM writes JPEG 2000 into twice the memory that the pixels take, without looking at its end: the headers alone are longer than a small image.
 extern "C" bool _ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm(
   void *codec, char *written, std::size_t room, std::size_t &length, const char *pixels, std::size_t size)
@@ -203,4 +204,24 @@ extern "C" bool _ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm(
   static const auto original = linked<decltype(&_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm)>(
     "_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm", __builtin_return_address(0));
   return size >= 1024 && original(codec, written, room, length, pixels, size);
+}
+
+// GDCM goes on where OpenJPEG does not take its parameters, as for an image that is one pixel wide.
+namespace
+{
+  thread_local void *not_set_up = NULL;
+}
+
+extern "C" int opj_setup_encoder(void *codec, void *parameters, void *image)
+{
+  static const auto original = linked<decltype(&opj_setup_encoder)>("opj_setup_encoder", __builtin_return_address(0));
+  const int done = original(codec, parameters, image);
+  not_set_up = done ? NULL : codec;
+  return done;
+}
+
+extern "C" int opj_start_compress(void *codec, void *image, void *stream)
+{
+  static const auto original = linked<decltype(&opj_start_compress)>("opj_start_compress", __builtin_return_address(0));
+  return codec != not_set_up && original(codec, image, stream);
 }
