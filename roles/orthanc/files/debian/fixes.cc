@@ -22,7 +22,9 @@
 namespace
 {
   const std::size_t STACK = 8 << 20; // bytes, as every other thread of Orthanc has
-  const unsigned LEVELS = 64; // of sequences in each other: the limit of DCMTK 3.7.1 and Orthanc 1.13.0
+  // Sequences in each other: the limit of DCMTK 3.7.1 and Orthanc 1.13.0; and a lower one, as GDCM's time to write implicit VR doubles with each level.
+  const unsigned LEVELS = 64;
+  const unsigned LEVELS_OF_GDCM = 16;
 
   // The function that a library replaced here: of those that all share.
   template <typename Function> Function replaced(const char *name)
@@ -122,7 +124,7 @@ namespace
   { \
     static Read *const original = linked<Read *>(#NAME, __builtin_return_address(0)); \
     const Level level(items); \
-    if (items > LEVELS) \
+    if (items > LEVELS_OF_GDCM) \
     { \
       throw NestedTooDeep(); \
     } \
