@@ -63,7 +63,7 @@ def right() -> str:
 
 
 def test_a_guesser_does_not_learn_the_right_password_and_its_owner_goes_on(host, web, right):
-    """The issue's attack: the answer to the right login is remembered, since its owner is at work."""
+    """The answer to the right login is remembered, since its owner is at work."""
     url, guesser = f"https://{lab_hosts()['full']['ansible_host']}/pacs/system", place()
     assert web.get(url, timeout=30).status_code == 200
     at_once, then = guess(host, wrong(guesser, 40), [[guesser, right, None, path] for path in ("/pacs/system", "/")])
