@@ -54,7 +54,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"docker_engine_repository_url": "http://mirror.example.org"}, "docker_engine_repository_url is"),
     (
         {"docker_engine_repository_url": "http://me:Numbat@mirror.example.org"},
-        "docker_engine_repository_url contains a",
+        "It contains a login",
     ),
     (
         {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
