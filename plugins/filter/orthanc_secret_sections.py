@@ -39,8 +39,8 @@ from typing import Any
 
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_model import load_data
 
-# user:password@host, or the same after a scheme.
-LOGIN = re.compile(r"(^|//)[^/@\s]*:[^/@\s]*@")
+# user:password@host, with or without a scheme; people do not always encode what is in a password.
+LOGIN = re.compile(r":.*@", re.DOTALL)
 
 
 def has_login(value: Any) -> bool:

@@ -54,7 +54,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"docker_engine_repository_url": "http://mirror.example.org"}, "docker_engine_repository_url is"),
     (
         {"docker_engine_repository_url": "http://me:Numbat@mirror.example.org"},
-        "docker_engine_repository_url contains a",
+        "It contains a login",
     ),
     (
         {"docker_engine_configuration": {"hosts": ["tcp://0.0.0.0:2375"]}},
@@ -77,6 +77,9 @@ def test_bad_values_are_refused_with_the_remedy(answers, message):
         ({}, False),
         ({"registry-mirrors": ["https://mirror.example.org:5000"], "labels": ["a=b@c"]}, False),
         ({"proxies": {"https-proxy": "http://me:secret@proxy.example.org:3128"}}, True),
+        ({"proxies": {"https-proxy": 'http://me:a"b\\c/d@127.0.0.1:3128'}}, True),
+        ({"proxies": {"https-proxy": "me:secret@proxy.example.org:3128"}}, True),
+        ({"labels": ["a:b"], "registry-mirrors": ["c@d"]}, False),
         ({"log-driver": "splunk", "log-opts": {"splunk-token": "1234"}}, True),
     ],
 )

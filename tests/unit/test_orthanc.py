@@ -327,6 +327,7 @@ def test_users_stand_in_a_file_of_their_own():
         ({"HttpProxy": "http://proxy.example.org:3128"}, []),
         ({"HttpProxy": "http://me:Sec@ret@proxy.example.org:3128"}, ["HttpProxy"]),
         ({"HttpProxy": "me:secret@proxy.example.org:3128"}, ["HttpProxy"]),
+        ({"HttpProxy": 'http://me:a"b\\c/d e@proxy.example.org:3128'}, ["HttpProxy"]),
         ({"Pkcs11": {"Pin": "1234", "Module": "/x"}}, ["Pkcs11"]),
         ({"Authorization": {"WebServicePassword": "secret"}}, ["Authorization"]),
         ({"Authorization": {"WebServiceRootUrl": "http://127.0.0.1:8000"}}, []),
