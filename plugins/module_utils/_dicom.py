@@ -24,7 +24,7 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 # {2.25.<UUID as a decimal>}: the form of UID that anybody may make (DICOM PS3.5 B.2).
 IMPLEMENTATION_CLASS = "2.25.172968571862354217653287469126497538241"
 PATIENT_NAME = "LIGHTBOX^VERIFY"
-DESCRIPTION = "Synthetic study of a check, may be deleted"
+DESCRIPTION = "Synthetic study of a check (may be deleted)"
 LONG_LENGTH = frozenset({"OB", "OW", "UN"})
 JPEG_2000 = "1.2.840.10008.1.2.4.90"
 # 32 x 32 pixels of 8 bits, without loss: the left half 0, the right half 200.

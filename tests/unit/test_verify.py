@@ -224,12 +224,12 @@ class ArchiveHandler(Handler):
         uid = query.get("StudyInstanceUID") or (path.split("/") + [""] * 9)[4]
         study = lab.studies.get(uid)
         if path == "/pacs/dicom-web/studies" and "StudyDescription" in query:
-            found = [
+            matching = [
                 one
                 for one in lab.studies.values()
                 if all(query[name] == str(one.get(name)) for name in ("PatientID", "PatientName", "StudyDescription"))
             ]
-            self.answer_json([{} for _one in found])
+            self.answer_json([{} for _one in matching])
         elif path == "/pacs/dicom-web/studies":
             if study is None or lab.is_broken("QIDO"):
                 self.answer_json([])
