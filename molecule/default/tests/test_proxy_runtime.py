@@ -58,7 +58,7 @@ def test_a_rotated_log_is_kept_and_a_new_one_begun(host, web):
 def test_an_upload_without_a_login_is_refused_at_once(host, path, kind):
     if kind == "multipart":
         kind = 'multipart/related; type="application/dicom"; boundary=x'
-    size, piece = 1_200_000_000, bytes(256 * 1024)
+    size, piece = 200_000_000, bytes(256 * 1024)
     with host.sudo():
         before = disk(host)
     connection = http.client.HTTPSConnection(
