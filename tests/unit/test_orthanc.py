@@ -413,7 +413,7 @@ def test_container_is_hardened():
 
 @pytest.mark.parametrize("memory", [512, 1024, 2048, 8192, 65536])
 def test_memory_is_refused_before_the_container_has_used_it_up(memory):
-    """Data and temporary files fit into the container. Some 65 stacks of 8 MB count as data, and little of them is used."""
+    """Data and temporary files fit. Some 65 stacks of 8 MB count as data, and little of them is used."""
     service = yaml.safe_load(ROLE.render("compose.yml", orthanc_memory_mb=memory))["services"]["orthanc"]
     temporary = int(re.findall(r"size=([0-9]+)m", service["tmpfs"][0])[0])
     assert (service["ulimits"]["data"] >> 20) + temporary == memory + 512

@@ -915,7 +915,7 @@ def test_connections_are_kept_and_expect_is_never_sent(tmp_path, counting):
 
 
 def test_large_files_are_sent_one_at_a_time(tmp_path, counting):
-    """Orthanc needs several times their size in memory, and the reverse proxy refuses a second one of the largest meanwhile."""
+    """Orthanc needs several times their size in memory, and the reverse proxy refuses a second one of the largest."""
     for number in range(4):
         (tmp_path / str(number)).write_bytes(instance(number) + bytes(32_000_000))
     done = run_module("orthanc_upload", {"url": counting, "src": str(tmp_path), "threads": 4})

@@ -423,7 +423,7 @@ def test_path_tricks(uri, refused):
 
 
 def map_value(conf: str, variable: str, key: str) -> str:
-    """What a map gives, as nginx evaluates it: the first regular expression that matches (none does for an empty key), else the default."""
+    """What a map gives, as nginx evaluates it: the first expression that matches ("" matches none), or the default."""
     block = next(block for block in blocks(conf, "map ") if f"${variable} {{" in block)
     if not key:
         return re.findall(r'(?:""|default) (\S+);', block)[-1]
@@ -433,7 +433,7 @@ def map_value(conf: str, variable: str, key: str) -> str:
     return re.findall(r"default (\S+);", block)[0]
 
 
-# Requests that change something and that the modules, the archive's pages, Orthanc Explorer 2 and the tests send, with the class of their body.
+# Requests that change something, of the modules, the archive's pages, Orthanc Explorer 2 and the tests, and their body.
 ALLOWED = {
     "POST /pacs/instances": "upload",
     "POST /pacs/instances/": "upload",
@@ -506,7 +506,7 @@ REFUSED = [
     "PUT /pacs/instances",
     "POST /pacs/pacs/instances",
     "GET /pacs/pacs/dicom-web/studies",
-    *(f"{method} /pacs/instances" for method in ("HEAD", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "MKCOL", "LOCK", "GETX")),
+    *(f"{method} /pacs/instances" for method in ("HEAD", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "LOCK", "GETX")),
     "PROPFIND /pacs/webdav/by-dates",
     "GET /pacs/webdav",
     "GET /pacs/dicom-webdav/../webdav/x?_method=PUT",

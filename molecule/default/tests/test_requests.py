@@ -1,4 +1,4 @@
-"""Requests that nobody may send, and bodies that would end the archive: what is answered, and whether the archive gets it."""
+"""Requests that nobody may send, and bodies that would end the archive: the answer, and whether the archive got it."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ CASES = [
 
 
 def send(line: str, headers: dict[str, str], body: bytes = b"") -> http.client.HTTPSConnection:
-    """Send a request as it is written; return the connection, on which the archive waits for what was announced and not sent."""
+    """Send a request as it is written; return the connection, which waits for what was announced and not sent."""
     method, target = line.split(" ")
     connection = http.client.HTTPSConnection(FULL["ansible_host"], timeout=10, context=CONTEXT)
     connection.putrequest(method, target, skip_accept_encoding=True)
@@ -180,7 +180,7 @@ def test_what_is_refused_never_reaches_the_archive_and_is_logged_as_what_it_was(
     assert audited(host) - before == expected
 
 
-# Runs on the server: what the archive itself answers to a GET with a method in its query, without and with the header that the reverse proxy sends.
+# Runs on the server: what the archive answers to a GET with a method in its query, and with the reverse proxy's header.
 ASK = r"""
 import re, socket
 conf = open("/etc/nginx/nginx.conf").read()
@@ -206,9 +206,7 @@ def test_bodies_that_are_announced_and_not_sent_do_not_end_the_archive(host, web
     with contextlib.ExitStack() as stack:
 
         def announce(size: int) -> http.client.HTTPSConnection:
-            return stack.enter_context(
-                contextlib.closing(send("POST /pacs/instances", {"Content-Length": str(size)}))
-            )
+            return stack.enter_context(contextlib.closing(send("POST /pacs/instances", {"Content-Length": str(size)})))
 
         announce(200_000_000)
         refused = announce(200_000_000).getresponse()
