@@ -12,6 +12,7 @@ the last byte is what a check of "the same pixels came back" wants.
 
 from __future__ import annotations
 
+import base64
 import os
 import struct
 import time
@@ -23,7 +24,15 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 # {2.25.<UUID as a decimal>}: the form of UID that anybody may make (DICOM PS3.5 B.2).
 IMPLEMENTATION_CLASS = "2.25.172968571862354217653287469126497538241"
 PATIENT_NAME = "LIGHTBOX^VERIFY"
+DESCRIPTION = "Synthetic study of a check, may be deleted"
 LONG_LENGTH = frozenset({"OB", "OW", "UN"})
+JPEG_2000 = "1.2.840.10008.1.2.4.90"
+# 32 x 32 pixels of 8 bits, without loss: the left half 0, the right half 200.
+HALVES = base64.b64decode(
+    "/0//UQApAAAAAAAgAAAAIAAAAAAAAAAAAAAAIAAAACAAAAAAAAAAAAABBwEB/1IADAAAAAEABQQEAAH/XAATQEBISFBISFBISFBISFBISFD/ZAAl"
+    "AAFDcmVhdGVkIGJ5IE9wZW5KUEVHIHZlcnNpb24gMi41LjL/kAAKAAAAAABOAAH/k8+0CAWvz8AIAw/H2goACCByEePH2hIAFyuff5GGu0lLx9oY"
+    "ACFuB+2H4PbFMUO0oMfaGAA18j+rZw+0AwWGHH//2Q=="
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,26 @@ def element(group: int, number: int, vr: str, value: bytes | str | int) -> bytes
 def synthetic_image(patient_id: str, rows: int = 16, columns: int = 16) -> SyntheticImage:
     """A secondary capture of random 16-bit pixels of nobody. Every call makes a new study."""
     pixels = os.urandom(rows * columns * 2)
+    return _build(patient_id, rows, columns, 16, pixels, EXPLICIT_LITTLE_ENDIAN, element(0x7FE0, 0x0010, "OW", pixels))
+
+
+def compressed_image(patient_id: str) -> SyntheticImage:
+    """The same in JPEG 2000; ``pixels`` are what a client must get that asks for uncompressed ones."""
+    frame = HALVES + b"\0" * (len(HALVES) % 2)
+    encapsulated = b"".join(
+        (
+            struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF),
+            struct.pack("<HHI", 0xFFFE, 0xE000, 0),
+            struct.pack("<HHI", 0xFFFE, 0xE000, len(frame)) + frame,
+            struct.pack("<HHI", 0xFFFE, 0xE0DD, 0),
+        )
+    )
+    return _build(patient_id, 32, 32, 8, (b"\0" * 16 + b"\xc8" * 16) * 32, JPEG_2000, encapsulated)
+
+
+def _build(
+    patient_id: str, rows: int, columns: int, bits: int, pixels: bytes, syntax: str, pixel_data: bytes
+) -> SyntheticImage:
     study, series, instance = new_uid(), new_uid(), new_uid()
     today, now = time.strftime("%Y%m%d"), time.strftime("%H%M%S")
     meta = b"".join(
@@ -69,7 +98,7 @@ def synthetic_image(patient_id: str, rows: int = 16, columns: int = 16) -> Synth
             element(0x0002, 0x0001, "OB", b"\x00\x01"),
             element(0x0002, 0x0002, "UI", SECONDARY_CAPTURE),
             element(0x0002, 0x0003, "UI", instance),
-            element(0x0002, 0x0010, "UI", EXPLICIT_LITTLE_ENDIAN),
+            element(0x0002, 0x0010, "UI", syntax),
             element(0x0002, 0x0012, "UI", IMPLEMENTATION_CLASS),
         )
     )
@@ -85,7 +114,7 @@ def synthetic_image(patient_id: str, rows: int = 16, columns: int = 16) -> Synth
             element(0x0008, 0x0060, "CS", "OT"),
             element(0x0008, 0x0064, "CS", "SYN"),
             element(0x0008, 0x0090, "PN", ""),
-            element(0x0008, 0x1030, "LO", "Synthetic study of a check, may be deleted"),
+            element(0x0008, 0x1030, "LO", DESCRIPTION),
             element(0x0010, 0x0010, "PN", PATIENT_NAME),
             element(0x0010, 0x0020, "LO", patient_id),
             element(0x0010, 0x0030, "DA", ""),
@@ -99,11 +128,11 @@ def synthetic_image(patient_id: str, rows: int = 16, columns: int = 16) -> Synth
             element(0x0028, 0x0004, "CS", "MONOCHROME2"),
             element(0x0028, 0x0010, "US", rows),
             element(0x0028, 0x0011, "US", columns),
-            element(0x0028, 0x0100, "US", 16),
-            element(0x0028, 0x0101, "US", 16),
-            element(0x0028, 0x0102, "US", 15),
+            element(0x0028, 0x0100, "US", bits),
+            element(0x0028, 0x0101, "US", bits),
+            element(0x0028, 0x0102, "US", bits - 1),
             element(0x0028, 0x0103, "US", 0),
-            element(0x7FE0, 0x0010, "OW", pixels),
+            pixel_data,
         )
     )
     length = element(0x0002, 0x0000, "UL", struct.pack("<I", len(meta)))

@@ -21,10 +21,10 @@ PROC_NET = "/proc/net"
 LISTEN = "0A"
 
 
-def check_containers(settings: Settings, checks: Checks) -> None:
-    """Running, healthy, nothing published but on loopback."""
+def check_containers(settings: Settings, checks: Checks) -> dict[str, t.Any]:
+    """Running, healthy, nothing published but on loopback. Return the containers as they are."""
     if not settings.containers:
-        return
+        return {}
     state = inspect(settings)
     for name in settings.containers:
         checks.run(
@@ -39,6 +39,33 @@ def check_containers(settings: Settings, checks: Checks) -> None:
         "Publish the container's ports on 127.0.0.1: a port published on all addresses bypasses the host's firewall.",
         lambda: published_on_loopback(state),
     )
+    return state
+
+
+def check_restarts(settings: Settings, checks: Checks, before: dict[str, t.Any]) -> None:
+    """Compare with what ``check_containers`` returned: no check may end a container."""
+    if settings.containers:
+        checks.run(
+            "containers",
+            "none ended by a check",
+            "A check above failed at that moment. See what 'docker logs' of the container says last before its start.",
+            lambda: none_restarted(before, inspect(settings)),
+        )
+
+
+def none_restarted(before: dict[str, t.Any], after: dict[str, t.Any]) -> str:
+    expect("" not in after, str(after.get("")))
+    running = {name: one for name, one in before.items() if name and one["State"].get("Running")}
+    ended = []
+    for name, one in running.items():
+        now = after.get(name, {"State": {}})
+        if not now["State"].get("Running"):
+            ended.append(f"{name} has ended with exit code {now['State'].get('ExitCode', 'unknown')}")
+        elif now["State"].get("StartedAt") != one["State"].get("StartedAt"):
+            times = now.get("RestartCount", 0) - one.get("RestartCount", 0)
+            ended.append(f"{name} has ended and was restarted {times} times during these checks")
+    expect(not ended, ", ".join(ended))
+    return f"{len(running)} ran all the time"
 
 
 def inspect(settings: Settings) -> dict[str, t.Any]:

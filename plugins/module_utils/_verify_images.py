@@ -24,8 +24,10 @@ import typing as t
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
+    DESCRIPTION,
     PATIENT_NAME,
     SyntheticImage,
+    compressed_image,
     first_part,
     stow_body,
     synthetic_image,
@@ -143,9 +145,10 @@ def hash_hostname() -> str:
     return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
-def synthetic() -> SyntheticImage:
+def synthetic(compressed: bool = False) -> SyntheticImage:
     """Create a study that a later run recognizes as one to delete."""
-    return synthetic_image(f"{PREFIX}{hash_hostname()}-{int(time.time())}-{secrets.token_hex(4)}")
+    create = compressed_image if compressed else synthetic_image
+    return create(f"{PREFIX}{hash_hostname()}-{int(time.time())}-{secrets.token_hex(4)}")
 
 
 class SyntheticStudies:
@@ -160,8 +163,8 @@ class SyntheticStudies:
         self.host = hash_hostname()
         self.images: list[SyntheticImage] = []
 
-    def create(self) -> SyntheticImage:
-        made = synthetic()
+    def create(self, compressed: bool = False) -> SyntheticImage:
+        made = synthetic(compressed)
         self.images.append(made)
         return made
 
@@ -262,6 +265,28 @@ class Dicomweb:
             return []
         expect(answer.status == 200, f"GET {self.root}/studies answers {answer.status}")
         return list(answer.json())
+
+    def check_encoded_query(self) -> str:
+        """Check that a query is decoded: browsers and clients encode blanks, carets and commas."""
+        query = f"PatientName={quote(PATIENT_NAME, safe='')}&StudyDescription={quote(DESCRIPTION, safe='')}"
+        answer = self.proxy.get(
+            f"{self.root}/studies?{query}&PatientID={self.image.patient_id}", {"Accept": "application/dicom+json"}
+        )
+        expect(answer.status in (200, 204), f"GET {self.root}/studies answers {answer.status}")
+        found = len(answer.json()) if answer.status == 200 else 0
+        expect(found == 1, f"{found} studies found by {query} instead of 1")
+        return f"found by {query}"
+
+    def check_jpeg_2000(self, archive: Connection) -> str:
+        """Store an image in JPEG 2000 and check that it is decoded for a client that asks as the standard lets it."""
+        self.check_stow()
+        answer = self.proxy.get(self.instance, {"Accept": 'multipart/related; type="application/dicom"'})
+        if answer.status != 200 and "gdcm" not in archive.get("/plugins").json():
+            raise NotTried("Orthanc runs without the plugin OrthancGdcm, which reads JPEG 2000")
+        expect(answer.status == 200, f"GET .../instances/... answers {answer.status}")
+        file = first_part(answer.headers.get("content-type", ""), answer.decompress())
+        expect(file.endswith(self.image.pixels), "the pixels that came back are not those that were compressed")
+        return f"{len(self.image.pixels)} bytes decoded, each the same"
 
     def check_frames(self) -> str:
         answer = self.proxy.get(
@@ -491,7 +516,7 @@ def check_flows(settings: Settings, checks: Checks, client: Connection) -> None:
                     studies.delete_orphaned,
                     ANSWERS,
                 )
-                check_dicomweb(settings, checks, studies)
+                check_dicomweb(settings, checks, client, studies)
                 check_dicom(settings, checks, client, studies)
             finally:
                 checks.run(
@@ -509,7 +534,7 @@ def _skip_in_check_mode() -> str:
     raise NotTried("not in check mode, it would store an image")
 
 
-def check_dicomweb(settings: Settings, checks: Checks, studies: SyntheticStudies) -> None:
+def check_dicomweb(settings: Settings, checks: Checks, client: Connection, studies: SyntheticStudies) -> None:
     for needed in (HTTPS, LOGIN, ANSWERS):
         if needed in checks.failed:
             checks.run("images", "STOW, QIDO, WADO", "", lambda: "", needed)
@@ -525,9 +550,16 @@ def check_dicomweb(settings: Settings, checks: Checks, studies: SyntheticStudies
         )
         checks.run("images", stored, see, dicomweb.check_stow)
         checks.run("images", "QIDO-RS", see, dicomweb.check_query, stored)
+        image = (
+            "Load a new image of Orthanc (Debian's own does not decode queries and ends at JPEG 2000), "
+            "and run the playbook again."
+        )
+        checks.run("images", "QIDO-RS, encoded", image, dicomweb.check_encoded_query, stored)
         checks.run("images", "WADO-RS frames", see, dicomweb.check_frames, stored)
         checks.run("images", "WADO-RS metadata", see, dicomweb.check_metadata, stored)
         checks.run("images", "links", public, dicomweb.check_links, stored)
+        compressed = Dicomweb(settings, proxy, studies.create(compressed=True))
+        checks.run("images", "JPEG 2000", image, lambda: compressed.check_jpeg_2000(client), stored)
     finally:
         proxy.close()
 

@@ -267,6 +267,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Check
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_host import (
     check_containers,
     check_ports,
+    check_restarts,
     check_storage,
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_images import check_images, synthetic
@@ -340,10 +341,11 @@ def main() -> None:
             (settings.archive_username, settings.archive_password),
         )
     )
-    check_containers(settings, checks)
+    containers = check_containers(settings, checks)
     check_storage(settings, checks)
     check_reverse_proxy(settings, checks)
     version = check_images(settings, checks)
+    check_restarts(settings, checks, containers)
     check_ports(settings, checks)
     image = write_image(module.params["image_file"]) if module.params["image_file"] and settings.writes else None
 

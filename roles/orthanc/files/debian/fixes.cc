@@ -8,7 +8,10 @@
 #include <dlfcn.h>
 #include <pthread.h>
 
+#include <csetjmp>
 #include <cstddef>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <istream>
 #include <vector>
@@ -19,7 +22,9 @@
 namespace
 {
   const std::size_t STACK = 8 << 20; // bytes, as every other thread of Orthanc has
-  const unsigned LEVELS = 64; // of sequences in each other: the limit of DCMTK 3.7.1 and Orthanc 1.13.0
+  // Sequences in each other: the limit of DCMTK 3.7.1 and Orthanc 1.13.0; and a lower one, as GDCM's time to write implicit VR doubles with each level.
+  const unsigned LEVELS = 64;
+  const unsigned LEVELS_OF_GDCM = 16;
 
   // The function that a library replaced here: of those that all share.
   template <typename Function> Function replaced(const char *name)
@@ -75,30 +80,34 @@ extern "C" int pthread_attr_setstacksize(pthread_attr_t *attributes, std::size_t
   return original(attributes, size < STACK ? STACK : size);
 }
 
-// GDCM and DCMTK each bring their CharLS: the same names with other arguments. Where both are loaded, GDCM calls DCMTK's and crashes.
-typedef std::size_t Words(std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
-#define OF_THE_CALLER(NAME) \
-  extern "C" std::size_t NAME(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t e, std::size_t f, std::size_t g, std::size_t h) \
-  { \
-    return linked<Words *>(#NAME, __builtin_return_address(0))(a, b, c, d, e, f, g, h); \
-  }
-OF_THE_CALLER(JpegLsDecode)
-OF_THE_CALLER(JpegLsDecodeRect)
-OF_THE_CALLER(JpegLsEncode)
-OF_THE_CALLER(JpegLsReadHeader)
-
 // DCMTK reads sequences in sequences by recursion, without a limit before 3.7.1: a file of some kilobytes overruns any stack.
+static OFCondition nested_too_deep()
+{
+  return makeOFCondition(1024, 1, OF_error, "Sequences are nested deeper than 64 levels"); // modules from 1024 are free for use
+}
+
 OFCondition DcmSequenceOfItems::read(DcmInputStream &stream, const E_TransferSyntax syntax, const E_GrpLenEncoding lengths, const Uint32 maximum)
 {
   static const auto original = replaced<OFCondition (*)(DcmSequenceOfItems *, DcmInputStream &, E_TransferSyntax, E_GrpLenEncoding, Uint32)>(
     "_ZN18DcmSequenceOfItems4readER14DcmInputStream16E_TransferSyntax16E_GrpLenEncodingj");
   static thread_local unsigned depth = 0;
   const Level level(depth);
-  if (depth > LEVELS)
-  {
-    return makeOFCondition(1024, 1, OF_error, "Sequences are nested deeper than 64 levels"); // modules from 1024 are free for use
-  }
-  return original(this, stream, syntax, lengths, maximum);
+  return depth > LEVELS ? nested_too_deep() : original(this, stream, syntax, lengths, maximum);
+}
+
+// What is made from JSON: nothing is written that could not be read again.
+OFCondition DcmSequenceOfItems::write(DcmOutputStream &stream, const E_TransferSyntax syntax, const E_EncodingType lengths, DcmWriteCache *cache)
+{
+  static const auto original = replaced<OFCondition (*)(DcmSequenceOfItems *, DcmOutputStream &, E_TransferSyntax, E_EncodingType, DcmWriteCache *)>(
+    "_ZN18DcmSequenceOfItems5writeER15DcmOutputStream16E_TransferSyntax14E_EncodingTypeP13DcmWriteCache");
+  static thread_local unsigned depth = 0;
+  const Level level(depth);
+  return depth > LEVELS ? nested_too_deep() : original(this, stream, syntax, lengths, cache);
+}
+
+// DCMTK before 3.7.0 pads JPEG-LS of odd length in the memory of the pixels, which may be shorter. It is padded again when it is stored.
+extern "C" void _ZN15DJLSEncoderBase21fixPaddingIfNecessaryEPhmRmb(Uint8 *, std::size_t, unsigned long &, OFBool)
+{
 }
 
 // GDCM has its own parser, with the same fault. It takes exceptions of its own types for broken files, which it tries to read in other ways.
@@ -115,7 +124,7 @@ namespace
   { \
     static Read *const original = linked<Read *>(#NAME, __builtin_return_address(0)); \
     const Level level(items); \
-    if (items > LEVELS) \
+    if (items > LEVELS_OF_GDCM) \
     { \
       throw NestedTooDeep(); \
     } \
@@ -131,3 +140,90 @@ ELEMENTS(21UNExplicitDataElement)
 ELEMENTS(23VR16ExplicitDataElement)
 ELEMENTS(24CP246ExplicitDataElement)
 ELEMENTS(27ExplicitImplicitDataElement)
+
+// Debian builds GDCM, OpenJPEG and CharLS with their assertions, which end the process: at JPEG 2000's part 2, for example. What the plugin or DCMTK
+// called is left instead, as if it had failed: the image is then refused. What was being made is lost (some memory), which ending would lose, too.
+namespace
+{
+  struct Attempt
+  {
+    static thread_local Attempt *current;
+    Attempt *const outer = current;
+    const unsigned depth = items;
+    std::jmp_buf failed;
+    Attempt() { current = this; }
+    ~Attempt() { current = outer, items = depth; }
+  };
+  thread_local Attempt *Attempt::current = NULL;
+}
+
+extern "C" void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) noexcept
+{
+  if (Attempt::current)
+  {
+    std::fprintf(stderr, "Image refused: %s:%u: %s: %s\n", file, line, function, assertion);
+    std::longjmp(Attempt::current->failed, 1);
+  }
+  replaced<decltype(&__assert_fail)>("__assert_fail")(assertion, file, line, function);
+  std::abort();
+}
+
+#define ATTEMPT(NAME, ARGUMENT) \
+  extern "C" bool NAME(void *object ARGUMENT(void *argument)) \
+  { \
+    static const auto original = linked<bool (*)(void * ARGUMENT(void *))>(#NAME, __builtin_return_address(0)); \
+    Attempt attempt; \
+    return setjmp(attempt.failed) == 0 && original(object ARGUMENT(argument)); \
+  }
+#define NONE(ANY)
+#define ONE(ANY) , ANY
+ATTEMPT(_ZN4gdcm11ImageReader4ReadEv, NONE)
+ATTEMPT(_ZN4gdcm11ImageWriter5WriteEv, NONE)
+ATTEMPT(_ZN4gdcm18FileExplicitFilter6ChangeEv, NONE)
+ATTEMPT(_ZN4gdcm21ImageApplyLookupTable5ApplyEv, NONE)
+ATTEMPT(_ZN4gdcm25ImageChangeTransferSyntax6ChangeEv, NONE)
+ATTEMPT(_ZN4gdcm30ImageChangePlanarConfiguration6ChangeEv, NONE)
+ATTEMPT(_ZN4gdcm36ImageChangePhotometricInterpretation6ChangeEv, NONE)
+ATTEMPT(_ZNK4gdcm6Bitmap9GetBufferEPc, ONE)
+
+// GDCM and DCMTK each bring their CharLS: the same names with other arguments. Where both are loaded, GDCM calls DCMTK's and crashes. 1 is an error in both.
+typedef std::size_t Words(std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
+#define OF_THE_CALLER(NAME) \
+  extern "C" std::size_t NAME(std::size_t a, std::size_t b, std::size_t c, std::size_t d, std::size_t e, std::size_t f, std::size_t g, std::size_t h) \
+  { \
+    Attempt attempt; \
+    return setjmp(attempt.failed) ? 1 : linked<Words *>(#NAME, __builtin_return_address(0))(a, b, c, d, e, f, g, h); \
+  }
+OF_THE_CALLER(JpegLsDecode)
+OF_THE_CALLER(JpegLsDecodeRect)
+OF_THE_CALLER(JpegLsEncode)
+OF_THE_CALLER(JpegLsReadHeader)
+
+// GDCM writes JPEG 2000 into twice the memory that the pixels take, without looking at its end: the headers alone are longer than a small image.
+extern "C" bool _ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm(
+  void *codec, char *written, std::size_t room, std::size_t &length, const char *pixels, std::size_t size)
+{
+  static const auto original = linked<decltype(&_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm)>(
+    "_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm", __builtin_return_address(0));
+  return size >= 1024 && original(codec, written, room, length, pixels, size);
+}
+
+// GDCM goes on where OpenJPEG does not take its parameters, as for an image that is one pixel wide.
+namespace
+{
+  thread_local void *not_set_up = NULL;
+}
+
+extern "C" int opj_setup_encoder(void *codec, void *parameters, void *image)
+{
+  static const auto original = linked<decltype(&opj_setup_encoder)>("opj_setup_encoder", __builtin_return_address(0));
+  const int done = original(codec, parameters, image);
+  not_set_up = done ? NULL : codec;
+  return done;
+}
+
+extern "C" int opj_start_compress(void *codec, void *image, void *stream)
+{
+  static const auto original = linked<decltype(&opj_start_compress)>("opj_start_compress", __builtin_return_address(0));
+  return codec != not_set_up && original(codec, image, stream);
+}

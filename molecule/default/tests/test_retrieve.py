@@ -1,0 +1,419 @@
+"""What a client may search, ask for and send: it finds what it should, gets an answer or a refusal, and never ends Orthanc."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import struct
+from collections.abc import Callable, Iterator
+
+import pydicom
+import pydicom.data
+import pytest
+import requests
+from pydicom import uid
+from pynetdicom import _config, build_context
+
+from tests.samples.studies import SAMPLES, to_bytes
+from tests.support.dicom_nodes import ADDRESS, associated, image, new_uid
+from tests.support.lab import address, wait_until_ready
+
+testinfra_hosts = [address("full")]
+PACS = f"https://{ADDRESS}/pacs"
+WEB = f"{PACS}/dicom-web"
+TIMEOUT = 60
+BROKEN = {502, 503, 504}  # of the reverse proxy, when Orthanc has ended
+JSON = {"Accept": "application/dicom+json"}
+TEST_FILES = pathlib.Path(pydicom.data.__file__).parent / "test_files"
+# Others than pydicom's: JPEG 2000's second part, retired ones, high-throughput JPEG 2000, and what is none.
+SYNTAXES = [
+    *map(str, uid.AllTransferSyntaxes),
+    *(f"1.2.840.10008.1.2.4.{number}" for number in (52, 55, 65, 92, 93, 94, 95, 110, 112, 201, 202, 203)),
+    "1.2.840.10008.1.2.6.1",
+    "1.2.840.113619.5.2",
+    "1.2.3",
+    "*",
+]
+SOME_SYNTAXES = [f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".5", *(f".4.{n}" for n in (50, 70, 80, 81, 90, 92)))]
+MEDIA_TYPES = [f"image/{name}" for name in ("jpeg", "jls", "jp2", "jpx", "dicom-rle", "png")] + ["video/mp4"]
+
+Store = Callable[[bytes], dict[str, str]]
+
+
+@pytest.fixture(autouse=True)
+def _goes_on(host) -> Iterator[None]:
+    """Nothing here may end Orthanc, not even for a moment."""
+    before = started(host)
+    yield
+    assert started(host) == before, "Orthanc has ended during the test"
+
+
+def started(host) -> str:
+    with host.sudo():
+        return host.check_output("docker inspect --format '{{.RestartCount}} {{.State.StartedAt}}' lightbox-orthanc")
+
+
+@pytest.fixture
+def store(web) -> Iterator[Store]:
+    """Store a file and return what Orthanc answers; its study is deleted after the test."""
+    studies = set()
+
+    def send(file: bytes) -> dict[str, str]:
+        answer = web.post(f"{PACS}/instances", data=file, timeout=TIMEOUT)
+        assert answer.status_code == 200, answer.text
+        studies.add(answer.json()["ParentStudy"])
+        return answer.json()
+
+    yield send
+    for study in studies:
+        web.delete(f"{PACS}/studies/{study}", timeout=TIMEOUT)
+
+
+# --- images in every transfer syntax
+
+
+def multipart(media_type: str, syntax: str = "") -> dict[str, str]:
+    return {"Accept": f'multipart/related; type="{media_type}"' + (f"; transfer-syntax={syntax}" if syntax else "")}
+
+
+def path_of(web: requests.Session, stored: dict[str, str]) -> str:
+    """The path of a stored image below the root of DICOMweb."""
+    tags = web.get(f"{PACS}/instances/{stored['ID']}/simplified-tags", timeout=TIMEOUT).json()
+    study, series, instance = (tags[f"{level}InstanceUID"] for level in ("Study", "Series", "SOP"))
+    return f"/studies/{study}/series/{series}/instances/{instance}"
+
+
+def transcode(web: requests.Session, stored: dict[str, str], syntax: str) -> requests.Response:
+    body = {"Replace": {"PatientComments": "transcoded"}, "Transcode": syntax}
+    return web.post(f"{PACS}/instances/{stored['ID']}/modify", json=body, timeout=TIMEOUT)
+
+
+def ask_in_all_ways(web: requests.Session, stored: dict[str, str], syntaxes: list[str]) -> Iterator[tuple[str, int]]:
+    """Ask for an image in all ways that transcode or draw it; yield each with the status of its answer."""
+    instance = WEB + path_of(web, stored)
+    frame, rest = f"{instance}/frames/1", f"{PACS}/instances/{stored['ID']}"
+    questions = [(f"{instance}/rendered", {}), (f"{rest}/preview", {}), (instance, {"Accept": ""}), (instance, {})]
+    questions += [(frame, multipart(media_type)) for media_type in ["application/octet-stream", *MEDIA_TYPES]]
+    for syntax in ["", *syntaxes]:
+        questions += [(instance, multipart("application/dicom", syntax))]
+        questions += [(frame, multipart("application/octet-stream", syntax))]
+        questions += [(f"{rest}/file?transcode={syntax}", {})]
+    for url, headers in questions:
+        yield f"{url} {headers}", web.get(url, headers=headers, timeout=TIMEOUT).status_code
+    for syntax in syntaxes:
+        yield f"modify with {syntax}", transcode(web, stored, syntax).status_code
+
+
+def pixels(web: requests.Session, stored: dict[str, str]) -> bytes:
+    """Decode an image through the archive."""
+    answer = web.get(f"{PACS}/instances/{stored['ID']}/file?transcode={uid.ExplicitVRLittleEndian}", timeout=TIMEOUT)
+    assert answer.status_code == 200, answer.text
+    return pydicom.dcmread(io.BytesIO(answer.content)).PixelData
+
+
+# The second is in JPEG 2000, too; the third has 27 bytes of pixels, less than what any compression adds.
+@pytest.mark.parametrize("file", ["JPEG2000.dcm", "sample j2k", "SC_rgb_small_odd.dcm", "ExplVR_BigEnd.dcm"])
+def test_an_image_in_several_transfer_syntaxes(web, store, file):
+    content = to_bytes(SAMPLES["j2k"].instance(0)) if file == "sample j2k" else (TEST_FILES / file).read_bytes()
+    answers = dict(ask_in_all_ways(web, store(content), SOME_SYNTAXES))
+    assert [one for one, status in answers.items() if status in BROKEN] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("", {}),
+        ("", {"Accept": ""}),
+        ("", multipart("application/dicom")),
+        ("", multipart("application/dicom", uid.JPEGLSLossless)),
+        ("/frames/1", multipart("application/octet-stream")),
+        ("/frames/1", multipart("image/jls")),
+        ("/rendered", {}),
+    ],
+)
+def test_a_jpeg_2000_image_as_the_standard_lets_a_client_ask_for_it(web, store, path, headers):
+    stored = store((TEST_FILES / "JPEG2000.dcm").read_bytes())
+    answer = web.get(WEB + path_of(web, stored) + path, headers=headers, timeout=TIMEOUT)
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("syntax", [uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.JPEGLosslessSV1, uid.RLELossless])
+def test_transcoded_without_loss_the_pixels_are_the_same(web, store, syntax):
+    stored = store((TEST_FILES / "JPEG2000.dcm").read_bytes())
+    answer = transcode(web, stored, syntax)
+    assert answer.status_code == 200, answer.text
+    assert pydicom.dcmread(io.BytesIO(answer.content)).file_meta.TransferSyntaxUID == syntax
+    assert pixels(web, store(answer.content)) == pixels(web, stored)
+
+
+def all_images() -> Iterator[tuple[str, bytes]]:
+    for sample in SAMPLES.values():
+        yield f"sample {sample.key}", to_bytes(sample.instance(0))
+    for path in sorted(TEST_FILES.rglob("*")):
+        if path.suffix in ("", ".dcm") and path.is_file() and path.name != "DICOMDIR":
+            yield str(path.relative_to(TEST_FILES)), path.read_bytes()
+
+
+@pytest.mark.long
+def test_every_image_in_every_transfer_syntax(host, web):
+    broken, ended, answered = [], started(host), 0
+    for name, content in all_images():
+        answer = web.post(f"{PACS}/instances", data=content, timeout=TIMEOUT)
+        assert answer.status_code not in BROKEN, name
+        if answer.status_code == 200:
+            stored = answer.json()
+            for question, status in ask_in_all_ways(web, stored, SYNTAXES):
+                answered += 1
+                if status in BROKEN:
+                    broken.append((name, question))
+            assert started(host) == ended, name
+            web.delete(f"{PACS}/studies/{stored['ParentStudy']}", timeout=TIMEOUT)
+    assert broken == []
+    assert answered > 10_000
+
+
+# --- what is nested too deep
+
+
+def nested(levels: int, way: str) -> bytes:
+    """Sequences in each other, as the elements of one data set in explicit VR little endian."""
+    unknown = 0xFFFFFFFF
+    item, end = (
+        struct.pack("<HHI", 0xFFFE, 0xE000, unknown),
+        struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0),
+    )
+    explicit = struct.pack("<HH2sHI", 0x0041, 0x1010, b"SQ", 0, unknown)
+    if way == "without lengths":
+        return (explicit + item) * levels + end * levels
+    if way == "UN":  # whose content is in implicit VR
+        implicit = struct.pack("<HHI", 0x0041, 0x1010, unknown)
+        first = struct.pack("<HH2sHI", 0x0041, 0x1010, b"UN", 0, unknown)
+        return first + item + (implicit + item) * (levels - 1) + end * levels
+    parts, size = [], 0
+    for _level in range(levels):
+        parts.append(struct.pack("<HH2sHIHHI", 0x0041, 0x1010, b"SQ", 0, size + 8, 0xFFFE, 0xE000, size))
+        size += len(parts[-1])
+    return b"".join(reversed(parts))
+
+
+def deep_image(
+    levels: int, way: str = "without lengths", like: str = "JPEG2000.dcm"
+) -> tuple[bytes, pydicom.FileDataset]:
+    """An image with nested sequences; like: a file of pydicom's in explicit VR little endian. Returns the whole too."""
+    data = pydicom.dcmread(TEST_FILES / like)
+    data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID = new_uid(), new_uid(), uid.UID(new_uid())
+    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    mark = b"the sequences"
+    data.add_new(0x00411010, "OB", mark + b"\0")
+    before, _unused, after = to_bytes(data).partition(mark + b"\0")
+    del data[0x00411010]
+    return before[:-12] + nested(levels, way) + after, data
+
+
+def stow(web: requests.Session, file: bytes) -> int:
+    body = b"--part\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n--part--\r\n"
+    headers = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=part'}
+    return web.post(f"{WEB}/studies", data=body, headers=headers, timeout=TIMEOUT).status_code
+
+
+DEEP = [(65, "without lengths"), (2000, "with lengths"), (2000, "UN"), (100_000, "without lengths")]
+
+
+@pytest.mark.parametrize(("levels", "way"), DEEP)
+@pytest.mark.parametrize("like", ["JPEG2000.dcm", "CT_small.dcm"])
+def test_an_image_that_is_nested_too_deep_is_refused(web, levels, way, like):
+    file, data = deep_image(levels, way, like)
+    assert web.post(f"{PACS}/instances", data=file, timeout=TIMEOUT).status_code == 400
+    assert stow(web, file) in (400, 409)
+    assert (
+        web.get(f"{WEB}/studies?StudyInstanceUID={data.StudyInstanceUID}", headers=JSON, timeout=TIMEOUT).json() == []
+    )
+
+
+@pytest.mark.parametrize("way", ["without lengths", "with lengths", "UN"])
+def test_an_image_with_64_levels_is_stored_and_read(web, store, way):
+    file, data = deep_image(64, way)
+    stored = store(file)
+    answers = dict(ask_in_all_ways(web, stored, SOME_SYNTAXES))
+    assert [one for one, status in answers.items() if status in BROKEN] == []
+    found = web.get(f"{WEB}/studies/{data.StudyInstanceUID}/metadata", headers=JSON, timeout=TIMEOUT)
+    assert found.status_code == 200
+    assert found.text.count('"00411010"') == 64
+
+
+@pytest.mark.parametrize(("levels", "way"), [(64, "without lengths"), *DEEP])
+def test_an_image_that_is_nested_too_deep_is_not_acknowledged(web, tmp_path, monkeypatch, levels, way):
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)  # pydicom could not read it either
+    file, data = deep_image(levels, way, "CT_small.dcm")
+    path = tmp_path / "deep.dcm"
+    path.write_bytes(file)
+    with associated("SCANNER", [build_context(data.SOPClassUID, data.file_meta.TransferSyntaxUID)]) as association:
+        status = association.send_c_store(path).get("Status")
+    found = web.get(f"{WEB}/studies?StudyInstanceUID={data.StudyInstanceUID}", headers=JSON, timeout=TIMEOUT).json()
+    assert (status == 0x0000, len(found)) == ((True, 1) if levels == 64 else (False, 0))
+
+
+class TestStoredBefore:
+    """Images that an earlier version stored: whoever asks for them gets an error."""
+
+    @pytest.fixture(autouse=True)
+    def _goes_on(self) -> None:
+        """Each test restarts Orthanc itself, so that it forgets what it has just been sent."""
+
+    @pytest.mark.parametrize("like", ["JPEG2000.dcm", "CT_small.dcm"])
+    def test_an_image_that_is_nested_too_deep(self, host, web, store, like):
+        file, data = deep_image(100_000, "without lengths", like)
+        stored = store(to_bytes(data))
+        instance = f"{PACS}/instances/{stored['ID']}"
+        name = web.get(f"{instance}/attachments/dicom/info", timeout=TIMEOUT).json()["Uuid"]
+        sequences = nested(100_000, "without lengths")
+        opening, closing = sequences[:20], sequences[-16:]  # of one level
+        program = (
+            "import sys; path, at = sys.argv[1], int(sys.argv[2]); old = open(path, 'rb').read();"
+            f"open(path, 'wb').write(old[:at] + {opening!r} * 100_000 + {closing!r} * 100_000 + old[at:])"
+        )
+        path = f"/var/lib/lightbox/orthanc/{name[:2]}/{name[2:4]}/{name}"
+        with host.sudo():
+            host.check_output("python3 -c %s %s %s", program, path, file.index(sequences))
+            host.check_output("docker restart lightbox-orthanc")
+        wait_until_ready(web, PACS)
+        before = started(host)
+        answers = dict(ask_in_all_ways(web, stored, SOME_SYNTAXES))
+        for path in ("tags", "file", "content", "attachments/dicom/data"):
+            answers[path] = web.get(f"{instance}/{path}", timeout=TIMEOUT).status_code
+        for path in ("archive", "media", "instances-tags"):
+            answers[path] = web.get(f"{PACS}/series/{stored['ParentSeries']}/{path}", timeout=TIMEOUT).status_code
+        for path in (f"/studies/{data.StudyInstanceUID}/metadata", f"/studies/{data.StudyInstanceUID}"):
+            answers[path] = web.get(WEB + path, timeout=TIMEOUT).status_code
+        assert [one for one, status in answers.items() if status in BROKEN] == []
+        assert answers["tags"] == 400
+        assert web.get(f"{instance}/file", timeout=TIMEOUT).content == file
+        assert started(host) == before
+
+
+@pytest.mark.parametrize("levels", [200, 999, 1001, 1_000_000])
+@pytest.mark.parametrize("opening", ["[", '{"Tags":'])
+@pytest.mark.parametrize("route", ["/tools/find", "/tools/create-dicom"])
+def test_json_that_is_nested_too_deep_is_refused(web, levels, opening, route):
+    answer = web.post(PACS + route, data=opening * levels, timeout=TIMEOUT)
+    assert answer.status_code in (400, 403, 413, 500), answer.text  # 403 and 413 are the reverse proxy's
+
+
+@pytest.mark.parametrize("levels", [65, 400, 5000])
+def test_what_could_not_be_read_again_is_not_made(web, store, levels):
+    sequences = '"0040,a730":[{' * levels + '"CodeMeaning":"deep"' + "}]" * levels
+    patient = f"DEEP-{new_uid()[-12:]}"
+    made = web.post(
+        f"{PACS}/tools/create-dicom", data=f'{{"Tags":{{"PatientID":"{patient}",{sequences}}}}}', timeout=TIMEOUT
+    )
+    assert made.status_code not in {200, *BROKEN}
+    stored = store((TEST_FILES / "CT_small.dcm").read_bytes())
+    changed = web.post(
+        f"{PACS}/instances/{stored['ID']}/modify", data=f'{{"Replace":{{{sequences}}}}}', timeout=TIMEOUT
+    )
+    assert changed.status_code not in {200, *BROKEN}
+
+
+# --- queries
+
+DESCRIPTIONS = {
+    "MR head phantom": "20260102",
+    "one+two": "20260103",
+    "100% Größe": "20260104",
+    "A&B; C=D": "20260105",
+    "back-to-back": "20260106",
+}
+PERSON = "Sample^Phantom"
+
+
+@pytest.fixture(scope="module")
+def studies(web) -> Iterator[dict[str, str]]:
+    """One study for each description, of a patient with a name of two parts; the UIDs by their descriptions."""
+    made, there = {}, []
+    for number, (description, date) in enumerate(DESCRIPTIONS.items()):
+        data = image(new_uid(), new_uid())
+        data.SpecificCharacterSet = "ISO_IR 192"
+        data.PatientID, data.PatientName = "SEARCHED ID", PERSON if number < 2 else "Müller^Anna-Ève"
+        data.StudyDescription, data.StudyDate = description, date
+        there.append(web.post(f"{PACS}/instances", data=to_bytes(data), timeout=TIMEOUT).json()["ParentStudy"])
+        made[description] = data.StudyInstanceUID
+    yield made
+    for study in there:
+        web.delete(f"{PACS}/studies/{study}", timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("StudyDescription=MR%20head%20phantom", 1),
+        ("StudyDescription=MR+head+phantom", 1),
+        ("StudyDescription=%4D%52%20%68ead%20phantom", 1),
+        ("%53tudyDescription=MR%20head%20phantom", 1),
+        ("00081030=MR%20head%20phantom", 1),
+        ("StudyDescription=MR%20head*", 1),
+        ("StudyDescription=MR%20head%2A", 1),
+        ("StudyDescription=mr%20%2a", 1),
+        ("StudyDescription=MR%20feet", 0),
+        ("StudyDescription=one%2Btwo", 1),
+        ("StudyDescription=one+two", 0),
+        ("StudyDescription=100%25%20Gr%C3%B6%C3%9Fe", 1),
+        ("StudyDescription=*Gr%C3%B6*", 1),
+        ("StudyDescription=A%3FB%3B%20C%3DD", 1),  # ? finds the & that cannot be written
+        ("StudyDescription=back%2Dto%2Dback", 1),
+        ("StudyDescription=back-to-back", 1),
+        ("PatientName=Sample%5EPhantom", 2),
+        ("PatientName=Sample^Phantom", 2),
+        ("PatientName=sample%5Ephan%2A", 2),
+        ("PatientName=M%C3%BCller%5EAnna-%C3%88ve", 3),
+        ("PatientName=M%c3%bcller%2a", 3),
+        ("StudyDate=20260102%2D20260104", 3),
+        ("StudyDate=20260102-20260104", 3),
+        ("StudyDate=%2D20260103", 2),
+        ("StudyDate=20260104%2d", 3),
+        ("StudyDate=20260104", 1),
+        ("StudyInstanceUID={0}", 1),
+        ("StudyInstanceUID={0},{1}", 2),
+        ("StudyInstanceUID={0}%2C{1}", 2),
+        ("StudyInstanceUID={0}%2c{1}", 2),
+        ("StudyInstanceUID={0}%5C{1}", 2),
+        ("StudyInstanceUID={0}\\{1}", 2),
+        ("ModalitiesInStudy=CT%5COT", 5),
+        ("StudyDescription=MR%20head%20phantom&includefield=StudyDescription%2CPatientName", 1),
+        ("limit=%32", 2),
+        ("offset=%34", 1),
+    ],
+)
+def test_a_search_finds_what_it_should(web, studies, query, expected):
+    filled = query.format(*studies.values())
+    answer = web.get(f"{WEB}/studies?PatientID=SEARCHED%20ID&{filled}", headers=JSON, timeout=TIMEOUT)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()) == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "requestType=WADO&studyUID={study}&objectUID={instance}&contentType=application/dicom",
+        "requestType=WADO&studyUID={study}&objectUID={instance}&contentType=application%2Fdicom",
+        "requestType=%57ADO&objectUID={encoded}&contentType=application%2fdicom",
+        "requestType=WADO&objectUID={encoded}&contentType=image%2Fjpeg",
+    ],
+)
+def test_wado_uri_with_an_encoded_query(web, studies, query):
+    study = studies["MR head phantom"]
+    found = web.get(f"{WEB}/studies/{study}/instances", headers=JSON, timeout=TIMEOUT).json()
+    instance = found[0]["00080018"]["Value"][0]
+    filled = query.format(study=study, instance=instance, encoded=instance.replace(".", "%2E"))
+    answer = web.get(f"{PACS}/wado?{filled}", timeout=TIMEOUT)
+    assert answer.status_code == 200, answer.text
+    assert answer.content
+
+
+def test_orthancs_own_routes_with_an_encoded_query(web, studies):
+    asked = {"Level": "Study", "Query": {"StudyInstanceUID": studies["MR head phantom"]}}
+    (study,) = web.post(f"{PACS}/tools/find", json=asked, timeout=TIMEOUT).json()
+    for separator in (";", "%3B", "%3b"):
+        query = f"requestedTags=PatientName{separator}ModalitiesInStudy"
+        answer = web.get(f"{PACS}/studies/{study}?{query}", timeout=TIMEOUT).json()
+        assert answer["RequestedTags"] == {"PatientName": PERSON, "ModalitiesInStudy": "OT"}, separator
+    assert len(web.get(f"{PACS}/changes?limit=%31", timeout=TIMEOUT).json()["Changes"]) == 1
