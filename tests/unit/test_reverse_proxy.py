@@ -303,11 +303,15 @@ def test_everything_is_behind_the_login():
     assert "auth_request /_lightbox/login;" in before_locations(server)
     off = [block for block in blocks(server, "location ") if "auth_request off" in block]
     # Nobody reaches a location with a name but by another location, which asked for the login.
-    assert [block.split("{")[0].strip() for block in off] == ["location = /_lightbox/login", "location @upload"]
+    assert [block.split("{")[0].strip() for block in off] == [
+        "location = /_lightbox/login",
+        "location @upload_limit",
+        "location @upload",
+    ]
     assert "internal;" in off[0]
     assert "client_max_body_size 0;" in off[0]
     # `return` answers before the login is asked: only refusals may do that.
-    assert set(re.findall(r"return (\d+)", server)) == {"400", "403", "429", "503"}
+    assert set(re.findall(r"return (\d+)", server)) == {"400", "403", "413", "429", "503"}
 
 
 def test_names_decide_who_is_served():

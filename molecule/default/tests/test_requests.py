@@ -212,6 +212,11 @@ def test_bodies_that_are_announced_and_not_sent_do_not_end_the_archive(host, web
         refused = announce(200_000_000).getresponse()
         assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
         assert b"Another large upload" in refused.read()
+        refused = announce(7_516_192_768).getresponse()
+        assert (refused.status, refused.read()) == (
+            413,
+            b"The largest upload in one request is 204.0 MB on this server.\n",
+        )
         announced = [announce(99_999_999) for _unused in range(30)]
         assert announced[-1].getresponse().status == 500
         assert web.get(f"{PACS}/studies/{study}", timeout=30).status_code == 200
