@@ -12,6 +12,7 @@ with a connection of its own. Only a bounded queue is in memory, which does not 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -44,6 +45,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._upload_replace impo
 )
 
 MEGABYTE = 1_000_000
+LARGE = 32 * MEGABYTE  # only one file of this size is sent at a time: Orthanc needs several times its size in memory
 IN_MEMORY = MEGABYTE  # a file up to this size is read at once, larger ones in blocks
 PAGE = 5000  # instances of one listing: 1.2 MB of JSON
 BATCH = 64  # files that wait for a listing
@@ -139,6 +141,7 @@ class Upload:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         self._replacing = threading.Lock()
+        self._sending_large = threading.Lock()
         self._queue: queue.Queue[Source | None] = queue.Queue(maxsize=4 * options.threads)
         self._known: dict[str, tuple[int, str]] = {}
         self._listed: set[str] = set()
@@ -463,7 +466,8 @@ class Upload:
         return self._post(source.open if content is None else content, source.size, orthanc)
 
     def _post(self, body: bytes | Opener, size: int, orthanc: Orthanc, always: bool = False) -> dict[str, Any]:
-        answer = self._retry(lambda: orthanc.request("POST", "/instances", body, length=size), always=always)
+        with self._sending_large if size >= LARGE else contextlib.nullcontext():
+            answer = self._retry(lambda: orthanc.request("POST", "/instances", body, length=size), always=always)
         try:
             parsed = answer.json()
         except ValueError:

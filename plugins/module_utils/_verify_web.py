@@ -364,7 +364,7 @@ class ReverseProxy:
         path = f"{self.settings.archive_path}system"
         tries: list[tuple[str, Headers]] = [
             (f"{path}?_method=DELETE", {}),
-            (f"{path}?verify=1&_method=put", {}),
+            (f"{path}?verify=1%26_method=put", {}),
             (path, {"X-HTTP-Method-Override": "DELETE"}),
         ]
         accepted = []

@@ -10,7 +10,13 @@ import yaml
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 # What roles yield for the wiring, besides their arguments.
 OUTPUTS = {
-    "orthanc": {"orthanc_container_http", "orthanc_container_dicom", "orthanc_changed", "orthanc_reconcile_metrics"},
+    "orthanc": {
+        "orthanc_container_http",
+        "orthanc_container_dicom",
+        "orthanc_changed",
+        "orthanc_reconcile_metrics",
+        "orthanc_upload_mb",
+    },
     "postgresql": {"postgresql_connection"},
 }
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())

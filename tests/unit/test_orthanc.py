@@ -447,11 +447,32 @@ def test_container_is_hardened():
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["user"] == "8042:8042"
     assert service["mem_limit"] == "2048m"
+    assert service["ulimits"] == {"core": 0, "data": 2048 << 20}
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
     assert service["environment"]["TCP_NODELAY"] == "1"
     assert service["ports"] == ["127.0.0.1:8042:8042", "127.0.0.1:14242:4242"]
     assert service["image"] == "orthancteam/orthanc:26.8.1"
     assert service["entrypoint"] == ["/usr/local/bin/Orthanc"]
+
+
+@pytest.mark.parametrize("memory", [512, 1024, 2048, 8192, 65536])
+def test_memory_is_refused_before_the_container_has_used_it_up(memory):
+    """Data and temporary files fit. Some 65 stacks of 8 MB count as data, and little of them is used."""
+    service = yaml.safe_load(ROLE.render("compose.yml", orthanc_memory_mb=memory))["services"]["orthanc"]
+    temporary = int(re.findall(r"size=([0-9]+)m", service["tmpfs"][0])[0])
+    assert (service["ulimits"]["data"] >> 20) + temporary == memory + 512
+    assert temporary >= 2 * int(ROLE.value("orthanc_upload_mb", orthanc_memory_mb=memory))
+
+
+@pytest.mark.parametrize(("flavor", "limits"), [("debian", set()), ("orthancteam", {409})])
+def test_orthanc_gets_the_limits_that_its_version_has(flavor, limits):
+    answers = {"orthanc_flavor": flavor, "orthanc_memory_mb": 4096}
+    written = ROLE.value("__orthanc_json", **answers)
+    names = {"MaximumRequestBodySizeMB", "MaximumFileSizeInArchiveMB"} & set(written)
+    assert {written[name] for name in names} == limits
+    assert len(names) == 2 * len(limits)
+    own = ROLE.value("__orthanc_json", **answers, orthanc_configuration={"MaximumFileSizeInArchiveMB": 7})
+    assert own["MaximumFileSizeInArchiveMB"] == 7
 
 
 @pytest.mark.parametrize(

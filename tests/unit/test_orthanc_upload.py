@@ -872,13 +872,18 @@ class Counting(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     headers_seen: list = []  # noqa: RUF012 - shared by all connections
     connections: set = set()  # noqa: RUF012
+    large: list = []  # noqa: RUF012 - of those that are being received, and the most of them at once
 
     def do_POST(self):
         left = int(self.headers["Content-Length"])
+        large = left >= 32_000_000
+        type(self).large[0] += large
+        type(self).large[1] = max(self.large)
         type(self).headers_seen.append((self.path, {name.lower() for name in self.headers}))
         type(self).connections.add(self.client_address)
         while left:
             left -= len(self.rfile.read(min(left, 1 << 20)))
+        type(self).large[0] -= large
         answer = b"[]" if self.path == FIND else b'{"ID": "x", "Status": "Success"}'
         self.send_response(200)
         self.send_header("Content-Length", str(len(answer)))
@@ -892,7 +897,7 @@ class Counting(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def counting():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Counting)
-    Counting.headers_seen, Counting.connections = [], set()
+    Counting.headers_seen, Counting.connections, Counting.large = [], set(), [0, 0]
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
@@ -907,6 +912,15 @@ def test_connections_are_kept_and_expect_is_never_sent(tmp_path, counting):
     assert len(Counting.connections) == 4
     for _path, names in Counting.headers_seen:
         assert not names & {"expect", "transfer-encoding"}
+
+
+def test_large_files_are_sent_one_at_a_time(tmp_path, counting):
+    """Orthanc needs several times their size in memory, and the reverse proxy refuses a second one of the largest."""
+    for number in range(4):
+        (tmp_path / str(number)).write_bytes(instance(number) + bytes(32_000_000))
+    done = run_module("orthanc_upload", {"url": counting, "src": str(tmp_path), "threads": 4})
+    assert done["upload"]["sent"] == 4
+    assert Counting.large == [0, 1]
 
 
 # The largest that this program was: getrusage would count the test runner from which it was forked.

@@ -98,6 +98,15 @@ ODD: list[dict[str, Any]] = [
         "reverse_proxy_archive_connections": 1,
         "reverse_proxy_https_port": 8443,
         "reverse_proxy_max_upload": "500m",
+        "reverse_proxy_upload_mb": 1600,
+    },
+    {
+        "reverse_proxy_upload_mb": 1,
+        "reverse_proxy_max_upload": "1048576",
+        "reverse_proxy_additional_requests": [
+            {"methods": ["POST", "DELETE"], "path": "ocr/{id}/start", "body": "upload"},
+            {"methods": ["PUT"], "path": "notes", "body": "small"},
+        ],
     },
     {"reverse_proxy_users": [{"name": "n" * 64, "password": "é" * 36}, {"name": "a@b.example", "password": ":" * 12}]},
 ]
@@ -290,8 +299,9 @@ OTHER_SITES: list[tuple[str, dict[str, str], int]] = [
 @needs_nginx
 @pytest.mark.parametrize(("method", "headers", "status"), OTHER_SITES, ids=str)
 def test_other_sites_change_nothing(running, method, headers, status):
-    assert status_of(running, method, "/pacs/tools/find", headers | LOGIN) == status
-    assert status_of(running, method, "/pacs/tools/find", headers) == 401
+    target = "/pacs/studies/x" if method == "DELETE" else "/pacs/tools/find"
+    assert status_of(running, method, target, headers | LOGIN) == status
+    assert status_of(running, method, target, headers) == 401
 
 
 @needs_nginx
@@ -319,12 +329,12 @@ def test_other_sites_change_nothing(running, method, headers, status):
         ("POST", "/_lightbox/login", {}, 404),
         ("GET", "/_lightbox/login/x.js", {}, 404),
         ("POST", "/", {"Content-Length": "65537"}, 413),
-        ("PUT", "/pacs/app/x", {"Content-Length": "99999999999"}, 413),
+        ("PUT", "/pacs/app/x", {"Content-Length": "99999999999"}, 403),
         ("POST", "/pacs/instances", {"Content-Length": "99999999999"}, 413),
         ("POST", "/pacs/dicom-web/studies", {"Content-Length": "99999999999"}, 413),
         ("POST", "/_lightbox/login", {"Content-Length": "99999999999"}, 404),
         ("PROPFIND", "/pacs/webdav", {}, 403),
-        ("OPTIONS", "/pacs/system", {}, 502),
+        ("OPTIONS", "/pacs/system", {}, 403),
         ("GET", "/.well-known/acme-challenge/x", {}, 400),
     ],
     ids=str,
@@ -359,7 +369,7 @@ def test_every_location_is_behind_the_login():
     """Nothing answers before the access phase but what comes after a login or a limit."""
     server = re.sub(r"\n *#.*", "", blocks(render("nginx.conf"), "server {")[-1])
     before = {block.split("{")[0].split()[-1] for block in blocks(server, "location ") if "return " in block}
-    assert before == {"/_lightbox/login", "@refused", "@slash"}
+    assert before == {"/_lightbox/login", "@refused", "@slash", "@busy", "@upload_limit"}
     assert "return " not in before_locations(server)
 
 
@@ -368,7 +378,12 @@ def test_everything_is_behind_the_login():
     server = blocks(conf, "server {")[-1]
     assert "auth_request /_lightbox/login;" in before_locations(server)
     off = [block for block in blocks(server, "location ") if "auth_request off" in block]
-    assert [block.split("{")[0].strip() for block in off] == ["location = /_lightbox/login"]
+    # Nobody reaches a location with a name but by another location, which asked for the login.
+    assert [block.split("{")[0].strip() for block in off] == [
+        "location = /_lightbox/login",
+        "location @upload_limit",
+        "location @upload",
+    ]
     assert "internal;" in off[0]
     assert "client_max_body_size 0;" in off[0]
 
@@ -485,36 +500,195 @@ def test_path_tricks(uri, refused):
     assert any(re.search(rule, uri) for rule in map_rules(render("nginx.conf"), "lightbox_trick")) is refused
 
 
+def map_value(conf: str, variable: str, key: str) -> str:
+    """What a map gives, as nginx evaluates it: the first expression that matches ("" matches none), or the default."""
+    block = next(block for block in blocks(conf, "map ") if f"${variable} {{" in block)
+    if not key:
+        return re.findall(r'(?:""|default) (\S+);', block)[-1]
+    for any_case, rule, value in re.findall(r'^ +"~(\*?)([^"]+)" (\S+);$', block, re.MULTILINE):
+        if re.search(("(?i)" if any_case else "") + rule.replace("\\\\", "\\").replace("(?<", "(?P<"), key):
+            return value
+    return re.findall(r"default (\S+);", block)[0]
+
+
+# Requests that change something, of the modules, the archive's pages, Orthanc Explorer 2 and the tests, and their body.
+ALLOWED = {
+    "POST /pacs/instances": "upload",
+    "POST /pacs/instances/": "upload",
+    "POST /pacs/instances?x=y": "upload",
+    "POST /pacs/tools/create-dicom": "upload",
+    "PUT /pacs/studies/x/attachments/4001": "upload",
+    "POST /pacs/dicom-web/studies": "upload",
+    "POST /pacs/dicom-web/studies/1.2.3/": "upload",
+    "POST /pacs/tools/find": "",
+    "POST /pacs/tools/count-resources": "",
+    "POST /pacs/tools/lookup": "",
+    "POST /pacs/tools/bulk-content": "list",
+    "POST /pacs/tools/bulk-delete": "list",
+    "POST /pacs/tools/bulk-modify": "list",
+    "POST /pacs/tools/bulk-anonymize": "list",
+    "POST /pacs/tools/create-archive": "list",
+    "POST /pacs/tools/create-media-extended": "list",
+    "DELETE /pacs/studies/x": "",
+    "DELETE /pacs/instances/x/attachments/4001": "",
+    "POST /pacs/series/x/modify": "list",
+    "POST /pacs/instances/x/anonymize": "list",
+    "POST /pacs/studies/x/merge": "list",
+    "POST /pacs/studies/x/archive": "list",
+    "PUT /pacs/studies/x/labels/y": "",
+    "DELETE /pacs/studies/x/metadata/4000": "",
+    "PUT /pacs/patients/x/protected": "",
+    "POST /pacs/instances/x/attachments/dicom/verify-md5": "",
+    "POST /pacs/jobs/x/cancel": "",
+    "DELETE /pacs/jobs/x/archive": "",
+    "POST /pacs/modalities/x/echo": "",
+    "POST /pacs/modalities/x/query": "",
+    "POST /pacs/modalities/x/find-worklist": "",
+    "POST /pacs/modalities/x/store": "list",
+    "POST /pacs/queries/x/answers/0/retrieve": "",
+    "POST /pacs/queries/x/answers/0/query-series": "",
+    "DELETE /pacs/queries/x": "",
+    "POST /pacs/peers/x/store": "list",
+    "POST /pacs/dicom-web/servers/x/stow": "list",
+    "POST /pacs/worklists/create": "",
+    "PUT /pacs/worklists/x": "",
+}
+REFUSED = [
+    *(f"{method} /pacs/{path}" for method in ("GET", "POST", "PUT") for path in ("tools/reset", "tools/shutdown/?x")),
+    "POST /pacs/tools/execute-script",
+    "POST /pacs/tools/dicom-echo",
+    "POST /pacs/tools/reconstruct",
+    "POST /pacs/tools/invalidate-tags",
+    "POST /pacs/tools/unlisted",
+    "PUT /pacs/tools/log-level-http",
+    "PUT /pacs/tools/metrics",
+    "POST /pacs/studies/x/reconstruct",
+    "POST /pacs/instances/x/attachments/dicom/compress",
+    "POST /pacs/instances/x/export",
+    "POST /pacs/modalities/x/store-straight",
+    "DELETE /pacs/changes",
+    "DELETE /pacs/exports",
+    "DELETE /pacs/exports/?x",
+    "PUT /pacs/modalities/x",
+    "DELETE /pacs/peers/x/",
+    "PUT /pacs/dicom-web/servers/x",
+    "DELETE /pacs/dicom-web/servers/x",
+    "DELETE /pacs/dicom-web/studies/1.2.3",
+    "POST /pacs/dicom-web/instances",
+    "POST /pacs/wado",
+    "POST /pacs/wado?x",
+    "POST /pacs/",
+    "POST /pacs/instances/x",
+    "POST /pacs/instancesx",
+    "POST /pacs/x/instances",
+    "PUT /pacs/instances",
+    "POST /pacs/pacs/instances",
+    "GET /pacs/pacs/dicom-web/studies",
+    *(f"{method} /pacs/instances" for method in ("HEAD", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "LOCK", "GETX")),
+    "PROPFIND /pacs/webdav/by-dates",
+    "GET /pacs/webdav",
+    "GET /pacs/dicom-webdav/../webdav/x?_method=PUT",
+    "GET /_lightbox/upload",
+    "POST /_lightbox/list?x",
+]
+HARMLESS = [
+    "GET /pacs/changes?since=0",
+    "GET /pacs/tools/log-level",
+    "GET /pacs/modalities?expand",
+    "GET /pacs/tools/create-archive?resources=x,y",
+    "GET /pacs/dicom-web/studies?StudyDescription=method%20of%20choice",
+    "GET /pacs/dicom-web/studies?StudyDescription=_method%3DDELETE",
+    "GET /pacs/dicom-web/studies?StudyDescription=a_method=DELETE",
+    "GET /pacs/studies/x?method=DELETE",
+    "GET /pacs/studies/x?&_methodology=DELETE",
+    "GET /pacs/studies/x?_method",
+    "GET /",
+    "POST /",
+    "HEAD /viewer?StudyInstanceUIDs=1.2.3",
+    "POST /pacsx/tools/reset",
+]
+
+
+@pytest.fixture(scope="module")
+def conf() -> str:
+    return render("nginx.conf")
+
+
 @pytest.mark.parametrize(
-    ("request_line", "refused"),
+    ("request_line", "refused", "body"),
     [
-        ("POST /pacs/tools/reset", True),
-        ("GET /pacs/tools/reset/", True),
-        ("POST /pacs/tools/shutdown?x", True),
-        ("POST /pacs/tools/execute-script", True),
-        ("PUT /pacs/modalities/x", True),
-        ("POST /pacs/modalities/x?_method=PUT", True),
-        ("GET /pacs/studies/x?_method=DELETE", True),
-        ("GET /pacs/studies/x?a&_method=delete", True),
-        ("GET /pacs/studies/x?%5Fm%65thod=DELETE", True),
-        ("GET /pacs/studies/x?method=DELETE", False),
-        ("POST /pacs/tools/dicom-echo", True),
-        ("DELETE /pacs/peers/x/", True),
-        ("PUT /pacs/dicom-web/servers/x", True),
-        ("POST /pacs/instances/x/export", True),
-        ("PROPFIND /pacs/webdav/by-dates", True),
-        ("PUT /pacs/tools/log-level-http", True),
-        ("GET /pacs/pacs/dicom-web/studies", True),
-        ("POST /pacs/tools/find", False),
-        ("POST /pacs/modalities/x/echo", False),
-        ("GET /pacs/modalities/x", False),
-        ("POST /pacs/dicom-web/studies", False),
-        ("POST /pacs/instances", False),
-        ("GET /pacs/tools/log-level", False),
+        *((line, False, body) for line, body in ALLOWED.items()),
+        *((line, True, "") for line in REFUSED),
+        *((line, False, "") for line in HARMLESS),
     ],
 )
-def test_refused_routes(request_line, refused):
-    assert any(re.search(rule, request_line) for rule in map_rules(render("nginx.conf"), "lightbox_refused")) is refused
+def test_routes(conf, request_line, refused, body):
+    assert map_value(conf, "lightbox_refused", f"0 {request_line}") == str(int(refused))
+    assert map_value(conf, "lightbox_body", request_line).strip('"') == body
+
+
+@pytest.mark.parametrize(
+    "query", ["_method=DELETE", "_METHOD=put", "a=b&_method=x", "a=%26_method=DELETE", "a;_method=x", "a=b%3f_method=x"]
+)
+@pytest.mark.parametrize("encoded", ["", "_", "&=", "_method", "&;?_=", "&;?_=METHODmethod"])
+@pytest.mark.parametrize("again", range(3))
+@pytest.mark.parametrize("digits", ["02x", "02X"])
+def test_a_method_in_a_query_is_refused_in_every_encoding(conf, query, encoded, again, digits):
+    query = "".join(f"%{ord(sign):{digits}}" if sign in encoded else sign for sign in query)
+    for _unused in range(again):
+        query = query.replace("%", "%25")
+    assert map_value(conf, "lightbox_refused", f"0 GET /pacs/studies/x?{query}") == "1"
+
+
+@pytest.mark.parametrize(
+    ("length", "encoding", "refused"), [("", "", 0), ("0", "", 0), ("000", "", 0), ("1", "", 1), ("", "chunked", 1)]
+)
+def test_a_get_has_no_body(conf, length, encoding, refused):
+    body = map_value(conf, "lightbox_has_body", length + encoding)
+    assert map_value(conf, "lightbox_refused", f"{body} GET /pacs/dicom-web/studies") == str(refused)
+    assert map_value(conf, "lightbox_refused", f"{body} GET /viewer") == "0"
+    assert map_value(conf, "lightbox_refused", f"{body} POST /pacs/tools/find") == "0"
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("/pacs/instances?x=%26", "/instances?x=%26"),
+        ("/pacs/dicom-web/studies/1.2?y", "$request_uri"),
+        ("/pacs/dicom-webs", "/dicom-webs"),
+    ],
+)
+def test_the_path_of_a_request_with_a_body(conf, uri, path):
+    found = map_value(conf, "lightbox_archive_uri", uri)
+    rest = re.search(r"^/pacs/(.*)$", uri)
+    assert rest
+    assert found.replace("$lightbox_route_of_archive", rest[1]) == path
+
+
+@pytest.mark.parametrize(
+    ("answers", "limit", "at_once", "large", "small"),
+    [
+        ({}, 204 << 20, 1, "100000000", "99999999"),
+        ({"reverse_proxy_upload_mb": 819, "reverse_proxy_max_upload": "200m"}, 200 << 20, 4, "100000000", "9999999"),
+        ({"reverse_proxy_upload_mb": 4096, "reverse_proxy_max_upload": "4G"}, 4 << 30, 1, "1000000000", "999999999"),
+        ({"reverse_proxy_upload_mb": 51}, 51 << 20, 1, "010000000", "0009999999"),
+    ],
+)
+def test_uploads_fit_into_memory(answers, limit, at_once, large, small):
+    assert errors(answers) == []
+    conf = render("nginx.conf", answers)
+    assert set(re.findall(r"client_max_body_size (\d{3,});", conf)) == {str(limit)}
+    assert f"limit_conn lightbox_large_uploads {at_once};" in conf
+    assert map_value(conf, "lightbox_large_upload", large) == "large"
+    assert map_value(conf, "lightbox_large_upload", small) == '""'
+    assert map_value(conf, "lightbox_large_upload", "") == '""'
+
+
+def test_further_requests_never_open_what_is_refused():
+    more = [{"methods": ["POST"], "path": path} for path in ("ocr/{id}/start", "tools/reset", "webdav/x")]
+    conf = render("nginx.conf", {"reverse_proxy_additional_requests": more})
+    for path, refused in (("ocr/1/start", "0"), ("ocr/1/2/start", "1"), ("tools/reset", "1"), ("webdav/x", "1")):
+        assert map_value(conf, "lightbox_refused", f"0 POST /pacs/{path}") == refused
 
 
 SITES = {
@@ -595,6 +769,12 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("reverse_proxy_frame_ancestors", {"reverse_proxy_frame_ancestors": ["https://x.example\n"]}),
     ("reverse_proxy_users", {"reverse_proxy_users": [{"name": "a\n", "password": "x" * 12}]}),
     ("reverse_proxy_max_upload", {"reverse_proxy_max_upload": "8 GB"}),
+    ("reverse_proxy_max_upload", {"reverse_proxy_max_upload": "205m"}),
+    ("reverse_proxy_max_upload", {"reverse_proxy_max_upload": str((204 << 20) + 1)}),
+    ("reverse_proxy_upload_mb", {"reverse_proxy_upload_mb": 0}),
+    ("reverse_proxy_additional_requests", {"reverse_proxy_additional_requests": [{"methods": ["PUT"], "path": "/x"}]}),
+    ("reverse_proxy_additional_requests", {"reverse_proxy_additional_requests": [{"methods": ["PUT"], "path": "x.*"}]}),
+    ("reverse_proxy_additional_requests", {"reverse_proxy_additional_requests": [{"methods": ["PUT"], "path": "x\n"}]}),
     ("reverse_proxy_frame_ancestors", {"reverse_proxy_frame_ancestors": ["https://x.example; script-src *"]}),
     ("reverse_proxy_frame_ancestors", {"reverse_proxy_frame_ancestors": ["https://x.example/path"]}),
     ("reverse_proxy_workers", {"reverse_proxy_workers": 0}),

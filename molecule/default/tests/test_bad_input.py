@@ -43,6 +43,12 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "reverse_proxy_https_port",
         "Set",
     ),
+    "reverse-proxy-upload": (
+        "reverse-proxy-2",
+        {"reverse_proxy_max_upload": "8g"},
+        "reverse_proxy_max_upload",
+        "to 204m or less, or raise orthanc_memory_mb",
+    ),
     "reverse-proxy-ports-equal": (
         "reverse-proxy-3",
         {"reverse_proxy_https_port": 80},
