@@ -175,6 +175,7 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
         "reverse_proxy_ipv6_enabled": False,
         "__reverse_proxy_archive_credentials": str(directory / "login.conf"),
         "__reverse_proxy_htpasswd": str(directory / "htpasswd"),
+        "__reverse_proxy_njs_directory": str(ROLE / "files/njs"),
         "__reverse_proxy_runtime_directory": str(directory),
         "__reverse_proxy_pid_file": str(directory / "pid"),
         "__reverse_proxy_modules_directory": str(directory / "modules"),
