@@ -2,7 +2,7 @@
 // first 100 gets random ones; its REST API (/tools/find) can order. What this program does not understand goes to Orthanc's own search.
 // Patient data must not reach nginx's error log: no exception leaves `search`.
 
-// Attributes of the index that a study has: tag, keyword, VR. The others need a file of each study, or are ones of the series.
+// Attributes of studies in Orthanc's index: tag, keyword, VR. For others, Orthanc would read a file of each study.
 var ATTRIBUTES = {
     '00080020': ['StudyDate', 'DA'],
     '00080030': ['StudyTime', 'TM'],
@@ -28,11 +28,14 @@ var ALWAYS = ['00080020', '00080030', '00080050', '00080061', '00080090', '00080
     '0020000D', '00200010', '00201206', '00201208'];
 // Attributes of the series, which the viewer asks of studies: Orthanc would read a file of each study, and log a warning for each.
 var OF_SERIES = ['00080060', 'Modality'];
+// Not in the index of studies: Orthanc computes them. Of the others, it would read a file of each study that lacks one.
+var COMPUTED = ['ModalitiesInStudy', 'NumberOfStudyRelatedSeries', 'NumberOfStudyRelatedInstances'];
 var NOT_SEARCHED = ['00201206', '00201208'];
 
 var LIMIT_DEFAULT = 1000; // of a search without `limit` and without a criterion
 var LIMIT_MAXIMUM = 5000; // above it, Orthanc's own search sends the answer piece by piece
-var ROUNDS = 20; // requests for one part of an answer: Orthanc's option LimitFindResults may cut each
+var SORTED_HERE = 1000; // up to this number, all matches are fetched and sorted here
+var ROUNDS = 20; // requests for one part of an answer
 
 var DATED = '00000000-99999999';
 var ABOVE = ':-'; // texts that come after all digits, such as "yesterday"
@@ -147,12 +150,21 @@ function shape(vr, text) {
     return values.length > 0 ? {vr: vr, Value: values} : {vr: vr};
 }
 
+function valueOf(study, keyword) {
+    var parts = [study.MainDicomTags, study.PatientMainDicomTags, study.RequestedTags];
+    for (var i = 0; i < parts.length; i++) {
+        if (parts[i] && typeof parts[i][keyword] === 'string') {
+            return parts[i][keyword];
+        }
+    }
+    return undefined;
+}
+
 function present(study, fields, root) {
-    var tags = study.RequestedTags;
     var shown = {'00080005': {vr: 'CS', Value: ['ISO_IR 192']}};
     fields.forEach(function(tag) {
-        var text = tags[ATTRIBUTES[tag][0]];
-        if (typeof text === 'string') {
+        var text = valueOf(study, ATTRIBUTES[tag][0]);
+        if (text !== undefined) {
             shown[tag] = shape(ATTRIBUTES[tag][1], text);
         }
     });
@@ -160,12 +172,12 @@ function present(study, fields, root) {
     if (shown['00080061'] && !shown['00080061'].Value) {
         delete shown['00080061'];
     }
-    shown['00081190'] = {vr: 'UR', Value: [root + '/studies/' + tags.StudyInstanceUID]};
+    shown['00081190'] = {vr: 'UR', Value: [root + '/studies/' + valueOf(study, 'StudyInstanceUID')]};
     return shown;
 }
 
 // Orthanc's REST API, as one search uses it.
-function connect(r, fields) {
+function connect(r) {
     function ask(path, body) {
         return r.subrequest('/_lightbox/archive' + path, body ? {method: 'POST', body: JSON.stringify(body)} : {method: 'GET'})
             .then(function(reply) {
@@ -175,9 +187,9 @@ function connect(r, fields) {
                 return JSON.parse(reply.responseText);
             });
     }
-    var requested = fields.map(function(tag) {
-        return ATTRIBUTES[tag][0];
-    });
+    function body(query) {
+        return {Level: 'Study', Query: query, Expand: true, ResponseContent: ['MainDicomTags', 'RequestedTags'], RequestedTags: COMPUTED};
+    }
     return {
         capabilities: function() {
             return ask('/system').then(function(system) {
@@ -189,24 +201,30 @@ function connect(r, fields) {
                 return answer.Count;
             });
         },
+        all: function(query) {
+            return ask('/tools/find', body(query));
+        },
+        // Orthanc applies its option LimitFindResults, and drops what only its index takes for a match, after the limit: a short page is not
+        // the last one.
         find: async function(query, keys, since, want) {
             var found = [];
+            var seen = {};
             for (var round = 0; found.length < want && round < ROUNDS; round++) {
-                var body = {Level: 'Study', Query: query, Expand: true, ResponseContent: ['RequestedTags'], RequestedTags: requested};
-                if (since + found.length > 0) {
-                    body.Since = since + found.length;
-                }
-                if (want !== Infinity) {
-                    body.Limit = want - found.length;
-                }
-                if (keys) {
-                    body.OrderBy = keys;
-                }
-                var page = await ask('/tools/find', body);
-                found = found.concat(page);
-                if (page.length === 0 || want === Infinity) {
+                var page = body(query);
+                page.OrderBy = keys;
+                page.Since = since + found.length;
+                page.Limit = want - found.length;
+                var studies = await ask('/tools/find', page);
+                studies = studies.filter(function(study) {
+                    return !seen[study.ID];
+                });
+                if (studies.length === 0) {
                     break;
                 }
+                studies.forEach(function(study) {
+                    seen[study.ID] = true;
+                });
+                found = found.concat(studies);
             }
             return found;
         }
@@ -255,9 +273,8 @@ async function findOrdered(archive, query, offset, want) {
 
 function sorted(studies) {
     function key(study) {
-        var tags = study.RequestedTags;
-        var date = tags.StudyDate || '';
-        return [date >= '0' && date < ':' ? date : '', tags.StudyTime || '', tags.StudyInstanceUID].join('\u0001');
+        var date = valueOf(study, 'StudyDate') || '';
+        return [date >= '0' && date < ':' ? date : '', valueOf(study, 'StudyTime') || '', valueOf(study, 'StudyInstanceUID')].join('\u0001');
     }
     return studies.map(function(study) {
         return [key(study), study];
@@ -274,22 +291,14 @@ function day(back) {
 
 // Where the database cannot order (Debian's plugin for PostgreSQL): counting is cheap, so this finds the days that hold the wanted studies,
 // and sorts those.
-async function findByDays(archive, query, offset, want) {
+async function findByDays(archive, query, offset, want, total) {
     var range = /^([0-9]{8})?(-)?([0-9]{8})?$/.exec(hasDates(query) ? query.StudyDate : DATED);
     if (!range || range[1] && range[3] && !range[2]) {
         throw new Error('not a range of dates');
     }
     var first = range[1] || '00000000';
     var last = range[2] ? range[3] || '99999999' : first;
-    var total = await archive.count(query);
     var found;
-    if (offset >= total) {
-        return [];
-    }
-    if (total <= offset + want) {
-        found = await archive.find(query, null, 0, Infinity);
-        return sorted(found).slice(offset, offset + want);
-    }
     function since(back) {
         var from = day(back);
         return from > last ? Promise.resolve(0) : archive.count(narrow(query, (from > first ? from : first) + '-' + last));
@@ -325,13 +334,27 @@ async function findByDays(archive, query, offset, want) {
     var after = await bracket(offset + want);
     var end = after[1];
     if (end[1] < offset + want && total <= LIMIT_MAXIMUM) {
-        found = await archive.find(query, null, 0, Infinity);
+        found = await archive.all(query);
         return sorted(found).slice(offset, offset + want);
     }
     var from = day(end[0]);
     var to = start[0] < 0 ? last : day(start[0] + 1);
-    found = await archive.find(narrow(query, (from > first ? from : first) + '-' + (to < last ? to : last)), null, 0, Infinity);
+    found = await archive.all(narrow(query, (from > first ? from : first) + '-' + (to < last ? to : last)));
     return sorted(found).slice(offset - start[1], offset - start[1] + want);
+}
+
+async function find(archive, query, offset, want) {
+    var total = await archive.count(query);
+    if (offset >= total) {
+        return [];
+    }
+    // The index holds letters of ASCII only. Orthanc compares the others itself, but after a limit.
+    if (total <= SORTED_HERE || /[^\x00-\x7f]/.test(JSON.stringify(query))) {
+        var all = await archive.all(query);
+        return sorted(all).slice(offset, offset + want);
+    }
+    var capabilities = await archive.capabilities();
+    return capabilities.HasExtendedFind ? findOrdered(archive, query, offset, want) : findByDays(archive, query, offset, want, total);
 }
 
 async function search(r) {
@@ -339,10 +362,7 @@ async function search(r) {
     try {
         var parsed = isJson(r.headersIn.Accept) ? parse(r.variables.args || '') : null;
         if (parsed) {
-            var archive = connect(r, parsed.fields);
-            var capabilities = await archive.capabilities();
-            var find = capabilities.HasExtendedFind ? findOrdered : findByDays;
-            var studies = await find(archive, parsed.query, parsed.offset, parsed.limit + (parsed.limited ? 1 : 0));
+            var studies = await find(connect(r), parsed.query, parsed.offset, parsed.limit + (parsed.limited ? 1 : 0));
             r.variables.lightbox_study_list = parsed.limited && studies.length > parsed.limit ? 'more' : 'all';
             var root = 'https://' + r.headersIn.Host + r.uri.replace(/\/studies\/?$/, '');
             var shown = studies.slice(0, parsed.limit).map(function(study) {
