@@ -91,7 +91,7 @@ TITLE = re.compile(r"<title>[^<]*</title>")
 STUDY_LIST_LIMIT = b"?.queryLimit"
 STUDY_LIST_COUNT = b"`${start}-${end} of ${total}`"
 STUDY_LIST_COUNT_WITH_LIMIT = (
-    b"`${start}-${end} of ${((limit) => limit ? `more than ${limit - 1}: only the newest are listed, search for others` : total)"
+    b"`${start}-${end} of ${((limit) => limit ? `newest ${limit - 1}, search for others` : total)"
     b"((window.config?.dataSources ?? []).map(source => source.configuration?.queryLimit)"
     b".find(limit => limit && limit === table.getCoreRowModel().rows.length))}`"
 )

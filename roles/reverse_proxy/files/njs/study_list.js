@@ -297,58 +297,65 @@ function day(back) {
     return new Date(Date.now() - back * 86400000).toISOString().slice(0, 10).replace(/-/g, '');
 }
 
+function clip(range, from, to) {
+    return (from > range.first ? from : range.first) + '-' + (to < range.last ? to : range.last);
+}
+
+// How many studies there are since so many days back.
+function countSince(archive, query, range, back) {
+    return day(back) > range.last ? Promise.resolve(0) : archive.count(narrow(query, clip(range, day(back), range.last)));
+}
+
+// The days between which the study at `place` is: [days back, studies since then], twice.
+async function bracket(archive, query, range, place) {
+    var near = [-1, 0];
+    var far;
+    var count;
+    for (var back = 0; ; back = back * 2 + 1) {
+        count = await countSince(archive, query, range, back);
+        far = [back, count];
+        if (count >= place || day(back) <= range.first || back > 100000) {
+            break;
+        }
+        near = far;
+    }
+    while (far[0] - near[0] > 1 && far[1] - near[1] > 100) {
+        var middle = Math.floor((near[0] + far[0]) / 2);
+        count = await countSince(archive, query, range, middle);
+        if (count >= place) {
+            far = [middle, count];
+        } else {
+            near = [middle, count];
+        }
+    }
+    return {near: near, far: far};
+}
+
 // Where the database cannot order (Debian's plugin for PostgreSQL): counting is cheap, so this finds the days that hold the wanted studies,
 // and sorts those.
 async function findByDays(archive, query, offset, want, total) {
-    var range = /^([0-9]{8})?(-)?([0-9]{8})?$/.exec(hasDates(query) ? query.StudyDate : DATED);
-    if (!range || range[1] && range[3] && !range[2]) {
+    var parts = /^([0-9]{8})?(-)?([0-9]{8})?$/.exec(hasDates(query) ? query.StudyDate : DATED);
+    if (!parts || parts[1] && parts[3] && !parts[2]) {
         throw new Error('not a range of dates');
     }
-    var first = range[1] || '00000000';
-    var last = range[2] ? range[3] || '99999999' : first;
+    var range = {first: parts[1] || '00000000', last: parts[2] ? parts[3] || '99999999' : parts[1]};
     var found;
-    function since(back) {
-        var from = day(back);
-        return from > last ? Promise.resolve(0) : archive.count(narrow(query, (from > first ? from : first) + '-' + last));
-    }
-    // The days between which the study at `place` is: [days back, studies since then], twice.
-    async function bracket(place) {
-        var near = [-1, 0];
-        var far = [0, 0];
-        for (;;) {
-            far[1] = await since(far[0]);
-            if (far[1] >= place || day(far[0]) <= first || far[0] > 100000) {
-                break;
-            }
-            near = far;
-            far = [far[0] * 2 + 1, 0];
-        }
-        while (far[0] - near[0] > 1 && far[1] - near[1] > 100) {
-            var middle = Math.floor((near[0] + far[0]) / 2);
-            var count = await since(middle);
-            if (count >= place) {
-                far = [middle, count];
-            } else {
-                near = [middle, count];
-            }
-        }
-        return [near, far];
-    }
-    var start = [-1, 0];
+    var skipped = 0;
+    var to = range.last;
     if (offset > 0) {
-        var before = await bracket(offset + 1);
-        start = before[0];
+        var start = await bracket(archive, query, range, offset + 1);
+        if (start.near[0] >= 0) {
+            skipped = start.near[1];
+            to = day(start.near[0] + 1);
+        }
     }
-    var after = await bracket(offset + want);
-    var end = after[1];
-    if (end[1] < offset + want && total <= LIMIT_MAXIMUM) {
+    var end = await bracket(archive, query, range, offset + want);
+    if (end.far[1] < offset + want && total <= LIMIT_MAXIMUM) {
         found = await archive.all(query);
         return sorted(found).slice(offset, offset + want);
     }
-    var from = day(end[0]);
-    var to = start[0] < 0 ? last : day(start[0] + 1);
-    found = await archive.all(narrow(query, (from > first ? from : first) + '-' + (to < last ? to : last)));
-    return sorted(found).slice(offset - start[1], offset - start[1] + want);
+    found = await archive.all(narrow(query, clip(range, day(end.far[0]), to)));
+    return sorted(found).slice(offset - skipped, offset - skipped + want);
 }
 
 async function find(archive, query, offset, want) {
