@@ -37,7 +37,7 @@ import typing as t
 from pathlib import Path, PurePosixPath
 
 # Raised when the same input is prepared differently than before: it is part of every key.
-PREPARATION = 1
+PREPARATION = 2
 
 KEEP_UNCOMPRESSED = "app-config.js"
 COMPRESSED_SUFFIXES = frozenset(
@@ -86,6 +86,18 @@ INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 ANY_SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
 MANIFEST_LINK = re.compile(r'<link rel="manifest" href="([^"]*)"\s*/?>')
 TITLE = re.compile(r"<title>[^<]*</title>")
+
+# The study list of 3.13 asks for as many studies as its data source's `queryLimit` says, and is silent about those that it does not get.
+STUDY_LIST_LIMIT = b"?.queryLimit"
+STUDY_LIST_COUNT = b"`${start}-${end} of ${total}`"
+STUDY_LIST_COUNT_WITH_LIMIT = (
+    b"`${start}-${end} of ${((limit) => limit ? `newest ${limit - 1}, search for others` : total)"
+    b"((window.config?.dataSources ?? []).map(source => source.configuration?.queryLimit)"
+    b".find(limit => limit && limit === table.getCoreRowModel().rows.length))}`"
+)
+# It also filters again what the archive found, by the texts that it shows: a search for DOE^J would find Doe, J and show nothing.
+STUDY_LIST_TITLE = b"title: 'Study List',"
+STUDY_LIST_TITLE_WITHOUT_FILTER = b"title: 'Study List', manualFiltering: true,"
 
 
 class Layout(t.NamedTuple):
@@ -388,6 +400,28 @@ def prepare(dist: Path, base_path: str) -> None:
     if (dist / "init-service-worker.js").is_file():
         (dist / "init-service-worker.js").write_text(INIT_SERVICE_WORKER)
     check_references(dist, text, base_path)
+    complete_study_list(dist)
+
+
+def complete_study_list(dist: Path) -> None:
+    """Let the study list say that there are more studies than it shows, and show all that a search found.
+
+    Versions before 3.13 have another study list, which asks for page after page and says `>100`: it stays as it is.
+    """
+    for path in sorted(dist.glob("app.bundle.*.js")):
+        content = path.read_bytes()
+        if STUDY_LIST_LIMIT not in content:
+            continue
+        for old, new in (
+            (STUDY_LIST_COUNT, STUDY_LIST_COUNT_WITH_LIMIT),
+            (STUDY_LIST_TITLE, STUDY_LIST_TITLE_WITHOUT_FILTER),
+        ):
+            if content.count(old) != 1:
+                raise OhifError(
+                    "layout", f"{path.name} has {content.count(old)} times {old.decode()} in its study list, expected 1."
+                )
+            content = content.replace(old, new)
+        path.write_bytes(content)
 
 
 def rewrite_base_path(dist: Path, base_path: str) -> None:

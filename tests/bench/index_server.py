@@ -7,7 +7,7 @@ It makes two empty archives beside the one that runs: the same image, the same c
 SQLite and one with an index in a database of its own in the server's PostgreSQL. Both get the same images in turn, and
 both are asked the same in turn. In the end nothing of them is left.
 
-python3 index_server.py DIRECTORY    job.json, slice.dcm, small.dcm lie there; JSON to stdout, progress to stderr
+python3 index_server.py DIRECTORY    job.json, slice.dcm, small.dcm, index_rows.py lie there; JSON to stdout, progress to stderr
 """
 
 from __future__ import annotations
@@ -18,13 +18,18 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from index_rows import TABLES, Row, copies  # type: ignore[import-not-found]
 
 CONFIGURATION = Path("/opt/lightbox/orthanc/configuration")
 WORK = Path("/srv/lightbox-bench")
@@ -238,6 +243,61 @@ def measure(archives: list[Archive], job: dict[str, Any], files: dict[str, bytes
         result[str(count)] = at
         say(json.dumps(at))
     return result
+
+
+COLUMNS = {
+    "Resources": "internalId, resourceType, publicId, parentId",
+    "MainDicomTags": "id, tagGroup, tagElement, value",
+    "DicomIdentifiers": "id, tagGroup, tagElement, value",
+    "Metadata": "id, type, value",
+}
+
+
+def fill_rows(archive: Archive, count: int) -> None:
+    """Give a stopped archive, which holds one study, COUNT more: rows of the index, without files."""
+    today = datetime.now(timezone.utc).date()
+    if archive.name == "sqlite":
+        index = sqlite3.connect(WORK / archive.name / "storage" / "index")
+        index.execute("PRAGMA synchronous = OFF")
+        template = {table: index.execute(f"SELECT {COLUMNS[table]} FROM {table}").fetchall() for table in TABLES}  # noqa: S608
+        for table in TABLES:
+            rows = (row for into, row in copies(template, count, today) if into == table)
+            marks = ", ".join("?" * len(COLUMNS[table].split(",")))
+            index.executemany(f"INSERT INTO {table} ({COLUMNS[table]}) VALUES ({marks})", rows)  # noqa: S608
+        index.execute("ANALYZE")
+        index.commit()
+        index.close()
+        return
+    psql = ("psql", "--quiet", "--no-align", "--tuples-only", "--dbname", DATABASE)
+    template = {}
+    for table in TABLES:
+        text = run(*psql, "--command", f"COPY {table} ({COLUMNS[table]}) TO STDOUT", user="postgres")
+        rows = [line.split("\t") for line in text.splitlines()]
+        template[table] = [
+            tuple(None if field == "\\N" else int(field) if field.isdigit() and index < 2 else field for index, field in enumerate(row))
+            for row in rows
+        ]
+        if table == "Resources":
+            template[table] = [(*row[:3], None if row[3] is None else int(row[3])) for row in template[table]]
+        if table in ("MainDicomTags", "DicomIdentifiers"):
+            template[table] = [(row[0], row[1], int(row[2]), row[3]) for row in template[table]]
+    # Without Orthanc's triggers, which count each row in one other row: in one transaction that takes hours.
+    quick = "SET session_replication_role = replica"
+    for table in TABLES:
+        copying = subprocess.Popen(
+            ["runuser", "-u", "postgres", "--", *psql, "--command", quick, "--command", f"COPY {table} ({COLUMNS[table]}) FROM STDIN"],
+            stdin=subprocess.PIPE,
+            text=True,
+            cwd="/",
+        )
+        assert copying.stdin  # noqa: S101 - Popen was given a pipe
+        for into, row in copies(template, count, today):
+            if into == table:
+                copying.stdin.write("\t".join("\\N" if value is None else str(value) for value in row) + "\n")
+        copying.stdin.close()
+        if copying.wait():
+            raise Failure(f"postgresql: rows of {table} were refused")
+    run(*psql, "--command", "SELECT setval('resources_internalid_seq', (SELECT MAX(internalId) FROM Resources)); ANALYZE", user="postgres")
 
 
 def admit(user: str) -> None:

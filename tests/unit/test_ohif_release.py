@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,16 @@ CONFIG = 'window.config = {\n  "routerBasename": "/"\n};\n'
 DEMO_SERVER = "d14fa38qiwhyfd.cloudfront.net"
 FIRST_SCRIPT = 'console.time("scriptToView"),window.PUBLIC_URL="/"'
 SECOND_SCRIPT = 'function browserImportFunction(n){return import(n)}window.PUBLIC_URL="/"'
+
+
+STUDY_LIST = """
+const studiesLimit = dataSource.getConfig?.()?.queryLimit ?? 101;
+const total = table.getFilteredRowModel().rows.length;
+show(`${start}-${end} of ${total}`);
+show({
+    title: 'Study List',
+});
+"""
 
 
 def index_html() -> str:
@@ -50,7 +61,8 @@ def viewer(workers: int = 7, bundle_hash: str = HASH) -> dict[str, str]:
         "app-config.js": f"window.config = {{wadoRoot: 'https://{DEMO_SERVER}/dicomweb'}};",
         "app.bundle.css": "@font-face{src:url(/a34f9d1faa5f3315.woff2)}" * 5,
         f"app.bundle.{HASH}.js": padding
-        + "__webpack_require__.p = \"/\";\nwindow.browserImportFunction('/dicom-microscopy-viewer/x.js');\n",
+        + "__webpack_require__.p = \"/\";\nwindow.browserImportFunction('/dicom-microscopy-viewer/x.js');\n"
+        + STUDY_LIST,
         "assets/0.png": "png",
         "dicom-microscopy-viewer/x.js": padding,
         "dicom-microscopy-viewer/x.js.map": "{}",
@@ -299,7 +311,9 @@ def test_a_layout_that_is_not_known_is_refused_under_a_base_path(make, cache, na
 
 def test_at_the_root_nothing_is_rewritten(make):
     name = f"app.bundle.{HASH}.js"
-    assert (make() / name).read_text() == viewer()[name]
+    files = viewer()
+    files[name] = files[name].replace(STUDY_LIST, "")
+    assert (make(files) / name).read_text() == files[name]
 
 
 # Compression
@@ -564,3 +578,57 @@ def test_published_packages(cache, archive, base_path):
         brotli_quality=1,
     )
     assert _ohif.ensure_release(cache, request)
+
+
+# The study list
+
+
+def study_list_says(dist: Path, rows: int, limit: int | None) -> str:
+    """What the release's own expression says, run by Node.js."""
+    text = next(dist.glob("app.bundle.*.js")).read_text()
+    expression = re.findall(r"show\((`.*`)\);", text)[0]
+    source = {"configuration": {} if limit is None else {"queryLimit": limit}}
+    program = f"""
+        const window = {{config: {{dataSources: [{{}}, {json.dumps(source)}]}}}};
+        const table = {{getCoreRowModel: () => ({{rows: Array({rows})}})}};
+        const start = 1, end = 50, total = {rows};
+        console.log({expression});
+    """
+    return subprocess.run(["node", "--eval", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+@pytest.mark.parametrize(
+    ("rows", "limit", "said"),
+    [
+        (1001, 1001, "1-50 of newest 1000, search for others"),
+        (1000, 1001, "1-50 of 1000"),
+        (51, 1001, "1-50 of 51"),
+        (101, None, "1-50 of 101"),
+        (51, 51, "1-50 of newest 50, search for others"),
+    ],
+)
+def test_the_study_list_says_that_there_are_more(make, rows, limit, said):
+    assert study_list_says(make(), rows, limit) == said
+
+
+def test_the_study_list_does_not_filter_again(make):
+    text = next(make().glob("app.bundle.*.js")).read_text()
+    assert re.search(r"title: 'Study List',\s+manualFiltering: true,", text)
+
+
+@pytest.mark.parametrize("part", ["`${start}-${end} of ${total}`", "title: 'Study List',"])
+def test_an_unknown_study_list_is_refused(make, part):
+    files = viewer()
+    name = f"app.bundle.{HASH}.js"
+    for text in (files[name].replace(part, ""), files[name] + part):
+        with pytest.raises(_ohif.OhifError, match="in its study list, expected 1") as error:
+            make({**files, name: text})
+        assert error.value.reason == "layout"
+
+
+def test_an_older_study_list_stays(make):
+    files = viewer()
+    name = f"app.bundle.{HASH}.js"
+    files[name] = files[name].replace(STUDY_LIST, "const STUDIES_LIMIT = 101;\n_getQueryFilterValues(query, queryLimit);\n")
+    assert (make(files) / name).read_text() == files[name]

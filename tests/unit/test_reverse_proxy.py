@@ -189,7 +189,8 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
     (directory / "mime.types").symlink_to(MIME_TYPES)  # the role's own place has no space in its path
     (directory / "login.conf").write_text('proxy_set_header Authorization "Basic eDp5";\n')
     (directory / "htpasswd").write_text("admin:{PLAIN}not a secret\n")
-    (directory / "login.js").write_text((ROLE / "files/njs/login.js").read_text())
+    for program in (ROLE / "files/njs").glob("*.js"):
+        shutil.copy(program, directory)
     (directory / "login.json").write_text('{"digest": "x"}')
     places = {
         "ansible_facts": {"distribution_release": "trixie" if minor >= 26 else "noble"},
@@ -325,14 +326,15 @@ def test_other_sites_change_nothing(running, method, headers, status):
         ("GET", "/pacs/wado?requestType=WADO", {}, 502),
         ("GET", "/pacs/wado/", {}, 502),
         ("GET", "/nothing.js", {}, 404),
-        ("GET", "/_lightbox/login", {}, 404),
-        ("POST", "/_lightbox/login", {}, 404),
-        ("GET", "/_lightbox/login/x.js", {}, 404),
+        ("GET", "/_lightbox/login", {}, 403),
+        ("POST", "/_lightbox/login", {}, 403),
+        ("GET", "/_lightbox/login/x.js", {}, 403),
+        ("POST", "/_lightbox/archive/tools/find", {}, 403),
         ("POST", "/", {"Content-Length": "65537"}, 413),
         ("PUT", "/pacs/app/x", {"Content-Length": "99999999999"}, 403),
         ("POST", "/pacs/instances", {"Content-Length": "99999999999"}, 413),
         ("POST", "/pacs/dicom-web/studies", {"Content-Length": "99999999999"}, 413),
-        ("POST", "/_lightbox/login", {"Content-Length": "99999999999"}, 404),
+        ("POST", "/_lightbox/login", {"Content-Length": "99999999999"}, 403),
         ("PROPFIND", "/pacs/webdav", {}, 403),
         ("OPTIONS", "/pacs/system", {}, 403),
         ("GET", "/.well-known/acme-challenge/x", {}, 400),
