@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,14 @@ INSTALL = """command -v wrk >/dev/null && exit 0
 sudo -n apt-get update -q || exit 1
 exec sudo -n env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends wrk
 """
+
+
+STEPS = {
+    "frames": "Fetching frames",
+    "stow": "Uploading",
+    "library": "Comparing Orthanc with and without the preloaded library",
+    "store": "Sending by C-STORE",
+}
 
 
 class BenchError(Exception):
@@ -154,6 +163,14 @@ def upload(sample: Sample, count: int) -> tuple[bytes, dict[str, Any]]:
     return b"".join(body), job
 
 
+def zipped(sample: Sample) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for index in range(sample.count):
+            archive.writestr(f"{index}.dcm", to_bytes(sample.instance(index)))
+    return buffer.getvalue()
+
+
 def store(server: Server, nodes: dict[str, DicomNode], rounds: int, count: int) -> dict[str, Any]:
     """C-STORE by each node in turn, a new study each time; nodes that do not answer are left out."""
     runs: dict[str, list[dict[str, Any]]] = {}
@@ -236,11 +253,9 @@ def measure(server: Server, nodes: dict[str, DicomNode], options: argparse.Names
     server.prepare()
     before = server.run({"memory": True})["memory_mb"]
 
-    def compared(part: str, answer: dict[str, Any]) -> dict[str, Any]:
+    def compared(part: str, answer: dict[str, Any], base: str = "direct") -> dict[str, Any]:
         result = answer[part]
-        result["connections"] = {
-            count: figures.compare(runs, "direct") for count, runs in result["connections"].items()
-        }
+        result["connections"] = {count: figures.compare(runs, base) for count, runs in result["connections"].items()}
         return dict(result)
 
     steps: dict[str, Callable[[], dict[str, Any]]] = {}
@@ -255,12 +270,26 @@ def measure(server: Server, nodes: dict[str, DicomNode], options: argparse.Names
             "stow", server.run({"stow": {**job, "connections": [1, 4], "rounds": 6}}, {"stow.bin": body}, timeout=120)
         )
 
-    steps["frames"], steps["stow"] = frames, stow
+    def library() -> dict[str, Any]:
+        """The same image with and without the library that its Dockerfile preloads into Orthanc."""
+        archives = {"without": ["LD_PRELOAD="], "with": []}
+        body, job = upload(CT, 16)
+        answer = server.run(
+            {
+                "bare": archives,
+                "frames": {"connections": [1, 8], "rounds": options.rounds, "seconds": options.seconds},
+                "stow": {**job, "connections": [1, 4], "rounds": 6},
+            },
+            {"stow.bin": body, "ct.zip": zipped(CT), "paths": "\n".join(frame_paths(CT)).encode()},
+        )
+        return {part: compared(part, answer, "without") for part in ("frames", "stow")}
+
+    steps["frames"], steps["stow"], steps["library"] = frames, stow, library
     steps["store"] = lambda: store(server, dict(nodes), 4, 24)
     for name, step in steps.items():
         if name not in options.only:
             continue
-        say({"frames": "Fetching frames", "stow": "Uploading", "store": "Sending by C-STORE"}[name])
+        say(STEPS[name])
         start = time.monotonic()
         result = step()
         if result:
@@ -275,7 +304,7 @@ def measure(server: Server, nodes: dict[str, DicomNode], options: argparse.Names
 
 
 def main() -> int:
-    steps = ["frames", "stow", "store"]
+    steps = list(STEPS)
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench", description="Measure the data path of the running demo.", allow_abbrev=False
     )

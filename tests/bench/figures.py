@@ -52,14 +52,16 @@ def table(document: Mapping[str, Any]) -> str:
         lines.append(f"{what:<44}{base:>10}{other:>10}{ratio:>8}")
 
     units = {"frames": "WADO-RS frames/s", "stow": "STOW-RS MB/s"}
-    measured = [part for part in units if part in document]
-    if measured:
-        row("", "direct", "reverse_proxy", "ratio")
-    for part in measured:
-        for count, figures in document[part]["connections"].items():
-            speed = figures["per_second"]
-            what = f"{units[part]}, {count} connection{'s' if count != '1' else ''}"
-            row(what, speed["direct"], speed["reverse_proxy"], figures["ratio"]["reverse_proxy"])
+    sides = {"direct": (document, "reverse_proxy"), "without": (document.get("library", {}), "with")}
+    for base, (parts, other) in sides.items():
+        measured = [part for part in units if part in parts]
+        if measured:
+            row("Preloaded library" if other == "with" else "", base, other, "ratio")
+        for part in measured:
+            for count, figures in parts[part]["connections"].items():
+                speed = figures["per_second"]
+                what = f"{units[part]}, {count} connection{'s' if count != '1' else ''}"
+                row(what, speed[base], speed[other], figures["ratio"][other])
     if "store" in document:
         figures = document["store"]
         names = [*figures["per_second"], ""]

@@ -15,6 +15,7 @@ python3 server.py DIRECTORY    job.json, stow.bin, ca.pem, paths and *.authoriza
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -258,20 +259,92 @@ def delete(archive: Target, studies: list[str]) -> None:
     connection.close()
 
 
+@contextlib.contextmanager
+def bare_archives(directory: Path, environments: dict[str, list[str]]) -> Iterator[list[Target]]:
+    """Archives of the deployed image without a login, which differ only in their environment.
+
+    Each gets the study whose frames are fetched, from ct.zip.
+    """
+    image = docker("inspect", "--format", "{{.Config.Image}}", "lightbox-orthanc")
+    settings = {
+        "AuthenticationEnabled": False,
+        "DicomServerEnabled": False,
+        "DicomWeb": {"Root": "/pacs/dicom-web/"},
+        "HttpCompressionEnabled": False,
+        "Plugins": ["/usr/share/orthanc/plugins/libOrthancDicomWeb.so"],
+        "RemoteAccessAllowed": True,
+        "StorageDirectory": "/srv/bench",
+    }
+    configuration = directory / "bare"
+    configuration.mkdir(mode=0o755)
+    directory.chmod(0o755)  # the container's root may be another user's
+    (configuration / "orthanc.json").write_text(json.dumps(settings))
+    containers, targets = [], []
+    try:
+        for name, environment in environments.items():
+            options = [f"--env={entry}" for entry in environment]
+            container = docker(
+                "run", "--detach", "--rm", "--user=0", "--network=bridge", "--volume=/srv/bench",
+                f"--volume={configuration}:/etc/orthanc:ro", *options, image,
+            )  # fmt: skip
+            containers.append(container)
+            address = docker("inspect", "--format", "{{.NetworkSettings.Networks.bridge.IPAddress}}", container)
+            (directory / f"{name}.authorization").write_text("")
+            targets.append(Target(directory, name, f"http://{address}:8042"))
+        for target in targets:
+            wait_for(target)
+            connection = target.connect()
+            target.ask(connection, "POST", "/instances", (directory / "ct.zip").read_bytes())
+            connection.close()
+        yield targets
+    finally:
+        if containers:
+            docker("rm", "--force", "--volumes", *containers)
+
+
+def docker(*arguments: str) -> str:
+    run = subprocess.run(["sudo", "-n", "docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    if run.returncode:
+        raise Failure(f"docker {arguments[0]}: {run.stderr.strip()[-300:]}")
+    return run.stdout.strip()
+
+
+def wait_for(target: Target) -> None:
+    limit = time.monotonic() + 30
+    while True:
+        try:
+            connection = target.connect()
+            target.ask(connection, "GET", "/system")
+            connection.close()
+            return
+        except OSError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.2)
+
+
+def measure(directory: Path, job: dict[str, Any], targets: list[Target]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    if "delete" in job:
+        delete(targets[0], job["delete"])
+    if "memory" in job:
+        result["memory_mb"] = memory()
+    if "frames" in job:
+        result["frames"] = frames(directory, targets, job["frames"])
+    if "stow" in job:
+        result["stow"] = stow(directory, targets, job["stow"])
+    return result
+
+
 def main() -> int:
     directory = Path(sys.argv[1])
     job = json.loads((directory / "job.json").read_text())
-    targets = [Target(directory, name, url) for name, url in job["targets"].items()]
-    result: dict[str, Any] = {}
     try:
-        if "delete" in job:
-            delete(targets[0], job["delete"])
-        if "memory" in job:
-            result["memory_mb"] = memory()
-        if "frames" in job:
-            result["frames"] = frames(directory, targets, job["frames"])
-        if "stow" in job:
-            result["stow"] = stow(directory, targets, job["stow"])
+        if "bare" in job:
+            with bare_archives(directory, job["bare"]) as targets:
+                result = measure(directory, job, targets)
+        else:
+            result = measure(directory, job, [Target(directory, *target) for target in job["targets"].items()])
     except (Failure, OSError, ValueError, http.client.HTTPException, subprocess.TimeoutExpired) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -68,6 +68,13 @@ def test_table_shows_what_was_measured():
     assert lines[2].split()[-1] == "72"
 
 
+def test_table_shows_the_library_beside_the_reverse_proxy():
+    part = {"connections": {"8": {"per_second": {"without": 400.0, "with": 396.0}, "ratio": {"with": 0.99}}}}
+    lines = figures.table({"library": {"stow": part}}).splitlines()
+    assert lines[0].split() == ["Preloaded", "library", "without", "with", "ratio"]
+    assert re.search(r"STOW-RS MB/s, 8 connections +400\.0 +396\.0 +0\.99$", lines[1])
+
+
 def test_upload_gets_new_uids_without_growing():
     body, job = bench.upload(SAMPLES["ct"], 2)
     changed = body.replace(bench.TOKEN.encode(), b"123456789012")
