@@ -209,6 +209,7 @@ def test_bodies_that_are_announced_and_not_sent_do_not_end_the_archive(host, web
             return stack.enter_context(contextlib.closing(send("POST /pacs/instances", {"Content-Length": str(size)})))
 
         announce(200_000_000)
+        time.sleep(1)  # until it has passed the login
         refused = announce(200_000_000).getresponse()
         assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
         assert b"Another large upload" in refused.read()
