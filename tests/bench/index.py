@@ -53,7 +53,9 @@ def main() -> int:
     parser.add_argument("--host", default="172.28.77.50", help="the server (%(default)s)")
     parser.add_argument("--ssh-config", type=Path, default=ROOT / ".lab" / "ssh_config")
     parser.add_argument("--counts", type=int, nargs="*", default=[1000, 10000], help="sizes, ascending (1000 10000)")
-    parser.add_argument("--studies", type=int, default=100_000, help="in the index for the study list; 0 for none (%(default)s)")
+    parser.add_argument(
+        "--studies", type=int, default=100_000, help="in the index for the study list; 0 for none (%(default)s)"
+    )
     options = parser.parse_args()
     sample = replace(SAMPLES["ct"], seed="bench/index")
     job = {

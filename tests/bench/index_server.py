@@ -7,7 +7,8 @@ It makes two empty archives beside the one that runs: the same image, the same c
 SQLite and one with an index in a database of its own in the server's PostgreSQL. Both get the same images in turn, and
 both are asked the same in turn. In the end nothing of them is left.
 
-python3 index_server.py DIRECTORY    job.json, slice.dcm, small.dcm, index_rows.py lie there; JSON to stdout, progress to stderr
+python3 index_server.py DIRECTORY    job.json, slice.dcm, small.dcm lie there, index_rows.py beside this;
+                                     JSON to stdout, progress to stderr
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +323,7 @@ def newest(archive: Archive, orders: bool, query: dict[str, str], since: int, li
         return found
 
     def day(back: int) -> str:
-        return (datetime.now(timezone.utc) - timedelta(days=back)).strftime("%Y%m%d")
+        return (datetime.now(UTC) - timedelta(days=back)).strftime("%Y%m%d")
 
     def bracket(place: int, near: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
         begin, step = near[0] + 1, 0
@@ -351,7 +352,7 @@ def newest(archive: Archive, orders: bool, query: dict[str, str], since: int, li
 def measure_list(archives: list[Archive], job: dict[str, Any], small: bytes) -> dict[str, Any]:
     """The study list of an archive with many studies."""
     count = job["studies"]
-    today = datetime.now(timezone.utc).date()
+    today = datetime.now(UTC).date()
     for archive, fill_index in zip(archives, (fill_sqlite, fill_postgresql), strict=True):
         container = f"lightbox-bench-{archive.name}"
         archive.ask("POST", "/instances", small)
@@ -362,7 +363,8 @@ def measure_list(archives: list[Archive], job: dict[str, Any], small: bytes) -> 
         archive.wait()
         say(f"{count} studies in the index of {archive.name}")
     orders = {
-        archive.name: json.loads(archive.ask("GET", "/system"))["Capabilities"]["HasExtendedFind"] for archive in archives
+        archive.name: json.loads(archive.ask("GET", "/system"))["Capabilities"]["HasExtendedFind"]
+        for archive in archives
     }
     questions: dict[str, tuple[dict[str, str], int, int]] = {
         "first_1001_ms": ({}, 0, 1001),
