@@ -124,9 +124,9 @@ bench: ## Measure the data path of the running demo
 	@python -m tests.bench
 
 .PHONY: bench-index
-bench-index: setup ## Compare SQLite with PostgreSQL as the archive grows (a quarter of an hour; COUNTS="1000 10000": five minutes)
+bench-index: setup ## Compare SQLite with PostgreSQL as the archive grows (a quarter of an hour; COUNTS="1000 10000": five minutes; COUNTS=0: the study list alone)
 	@molecule converge --scenario-name database
-	@python -m tests.bench.index --counts $(or $(COUNTS),1000 10000 100000)
+	@python -m tests.bench.index --counts $(filter-out 0,$(or $(COUNTS),1000 10000 100000))
 
 .PHONY: bench-upload
 bench-upload: ## Compare the module orthanc_upload with a plain parallel client, through the running demo

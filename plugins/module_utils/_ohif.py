@@ -87,7 +87,8 @@ ANY_SCRIPT = re.compile(r"<script\b([^>]*)>(.*?)</script>", re.DOTALL)
 MANIFEST_LINK = re.compile(r'<link rel="manifest" href="([^"]*)"\s*/?>')
 TITLE = re.compile(r"<title>[^<]*</title>")
 
-# The study list of 3.13 asks for as many studies as its data source's `queryLimit` says, and is silent about those that it does not get.
+# The study list of 3.13 asks for as many studies as its data source's `queryLimit` says, and is silent about those that
+# it does not get.
 STUDY_LIST_LIMIT = b"?.queryLimit"
 STUDY_LIST_COUNT = b"`${start}-${end} of ${total}`"
 STUDY_LIST_COUNT_WITH_LIMIT = (
@@ -95,7 +96,8 @@ STUDY_LIST_COUNT_WITH_LIMIT = (
     b"((window.config?.dataSources ?? []).map(source => source.configuration?.queryLimit)"
     b".find(limit => limit && limit === table.getCoreRowModel().rows.length))}`"
 )
-# It also filters again what the archive found, by the texts that it shows: a search for DOE^J would find Doe, J and show nothing.
+# It also filters again what the archive found, by the texts that it shows: a search for DOE^J would find Doe, J and show
+# nothing.
 STUDY_LIST_TITLE = b"title: 'Study List',"
 STUDY_LIST_TITLE_WITHOUT_FILTER = b"title: 'Study List', manualFiltering: true,"
 
@@ -418,7 +420,8 @@ def complete_study_list(dist: Path) -> None:
         ):
             if content.count(old) != 1:
                 raise OhifError(
-                    "layout", f"{path.name} has {content.count(old)} times {old.decode()} in its study list, expected 1."
+                    "layout",
+                    f"{path.name} has {content.count(old)} times {old.decode()} in its study list, expected 1.",
                 )
             content = content.replace(old, new)
         path.write_bytes(content)

@@ -5,6 +5,7 @@
 
 It runs on a server of the molecule scenario `database`, which is made first where it does not stand:
 `molecule converge -s database`. Up to 10,000 images it takes two minutes, up to 100,000 ten.
+Then both get an index of 100,000 studies, without files, and answer as for the study list, newest first: two minutes.
 
 A JSON document goes to stdout. Each figure is the median, the ratio is that of PostgreSQL to SQLite in the same run:
 below 1 PostgreSQL is slower in what is counted per second, above 1 it is slower in what is measured in ms.
@@ -51,11 +52,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.index", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--host", default="172.28.77.50", help="the server (%(default)s)")
     parser.add_argument("--ssh-config", type=Path, default=ROOT / ".lab" / "ssh_config")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 10000], help="sizes, ascending (1000 10000)")
+    parser.add_argument("--counts", type=int, nargs="*", default=[1000, 10000], help="sizes, ascending (1000 10000)")
+    parser.add_argument(
+        "--studies", type=int, default=100_000, help="in the index for the study list; 0 for none (%(default)s)"
+    )
     options = parser.parse_args()
     sample = replace(SAMPLES["ct"], seed="bench/index")
     job = {
         "counts": options.counts,
+        "studies": options.studies,
         "rounds": 3,
         "questions": 15,
         "slices": 40,
@@ -68,6 +73,7 @@ def main() -> int:
         "slice.dcm": template(sample, sample.instance(0).Rows),
         "small.dcm": template(sample, 32),
         "index_server.py": (HERE / "index_server.py").read_bytes(),
+        "index_rows.py": (HERE / "index_rows.py").read_bytes(),
     }
     command = ["ssh", "-F", str(options.ssh_config), "-o", "BatchMode=yes", options.host]
     try:

@@ -27,7 +27,7 @@ def public_id(number: int, level: int) -> str:
 
 def values(number: int, count: int, today: date) -> dict[tuple[int, int], str]:
     """What differs from study to study, by tag."""
-    chance = random.Random(number)  # noqa: S311 - the same studies in both archives
+    chance = random.Random(number)
     every = max(1, count // TODAY)
     day = today if number % every == 0 else today - timedelta(days=1 + chance.randrange(DAYS))
     return {

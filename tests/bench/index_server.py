@@ -7,7 +7,8 @@ It makes two empty archives beside the one that runs: the same image, the same c
 SQLite and one with an index in a database of its own in the server's PostgreSQL. Both get the same images in turn, and
 both are asked the same in turn. In the end nothing of them is left.
 
-python3 index_server.py DIRECTORY    job.json, slice.dcm, small.dcm, index_rows.py lie there; JSON to stdout, progress to stderr
+python3 index_server.py DIRECTORY    job.json, slice.dcm, small.dcm lie there, index_rows.py beside this;
+                                     JSON to stdout, progress to stderr
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,10 @@ class Archive:
             *("-p", f"127.0.0.1:{self.http}:8042", "-p", f"127.0.0.1:{self.dicom}:4242"),
             *("--entrypoint", running["Path"], running["Config"]["Image"], *running["Args"]),
         )
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers."""
         for _attempt in range(240):
             try:
                 self.ask("GET", "/changes?last")
@@ -251,53 +255,136 @@ COLUMNS = {
     "DicomIdentifiers": "id, tagGroup, tagElement, value",
     "Metadata": "id, type, value",
 }
+NUMBERS = {"internalId", "resourceType", "parentId", "id", "tagGroup", "tagElement", "type"}
+PSQL = ("psql", "--quiet", "--no-align", "--tuples-only", "--dbname", DATABASE)
 
 
-def fill_rows(archive: Archive, count: int) -> None:
-    """Give a stopped archive, which holds one study, COUNT more: rows of the index, without files."""
-    today = datetime.now(timezone.utc).date()
-    if archive.name == "sqlite":
-        index = sqlite3.connect(WORK / archive.name / "storage" / "index")
-        index.execute("PRAGMA synchronous = OFF")
-        template = {table: index.execute(f"SELECT {COLUMNS[table]} FROM {table}").fetchall() for table in TABLES}  # noqa: S608
-        for table in TABLES:
-            rows = (row for into, row in copies(template, count, today) if into == table)
-            marks = ", ".join("?" * len(COLUMNS[table].split(",")))
-            index.executemany(f"INSERT INTO {table} ({COLUMNS[table]}) VALUES ({marks})", rows)  # noqa: S608
-        index.execute("ANALYZE")
-        index.commit()
-        index.close()
-        return
-    psql = ("psql", "--quiet", "--no-align", "--tuples-only", "--dbname", DATABASE)
-    template = {}
+def fill_sqlite(count: int, today: date) -> None:
+    index = sqlite3.connect(WORK / "sqlite" / "storage" / "index")
+    index.execute("PRAGMA synchronous = OFF")
+    template = {table: index.execute(f"SELECT {COLUMNS[table]} FROM {table}").fetchall() for table in TABLES}  # noqa: S608
     for table in TABLES:
-        text = run(*psql, "--command", f"COPY {table} ({COLUMNS[table]}) TO STDOUT", user="postgres")
-        rows = [line.split("\t") for line in text.splitlines()]
+        rows = (row for into, row in copies(template, count, today) if into == table)
+        marks = ", ".join("?" * len(COLUMNS[table].split(",")))
+        index.executemany(f"INSERT INTO {table} ({COLUMNS[table]}) VALUES ({marks})", rows)  # noqa: S608
+    index.commit()
+    index.close()
+
+
+def fill_postgresql(count: int, today: date) -> None:
+    template: dict[str, list[Row]] = {}
+    for table in TABLES:
+        names = COLUMNS[table].split(", ")
+        text = run(*PSQL, "--command", f"COPY {table} ({COLUMNS[table]}) TO STDOUT", user="postgres")
         template[table] = [
-            tuple(None if field == "\\N" else int(field) if field.isdigit() and index < 2 else field for index, field in enumerate(row))
-            for row in rows
+            tuple(
+                None if field == "\\N" else int(field) if name in NUMBERS else field
+                for name, field in zip(names, line.split("\t"), strict=True)
+            )
+            for line in text.splitlines()
         ]
-        if table == "Resources":
-            template[table] = [(*row[:3], None if row[3] is None else int(row[3])) for row in template[table]]
-        if table in ("MainDicomTags", "DicomIdentifiers"):
-            template[table] = [(row[0], row[1], int(row[2]), row[3]) for row in template[table]]
     # Without Orthanc's triggers, which count each row in one other row: in one transaction that takes hours.
     quick = "SET session_replication_role = replica"
     for table in TABLES:
         copying = subprocess.Popen(
-            ["runuser", "-u", "postgres", "--", *psql, "--command", quick, "--command", f"COPY {table} ({COLUMNS[table]}) FROM STDIN"],
+            [
+                *("runuser", "-u", "postgres", "--", *PSQL, "--command", quick),
+                *("--command", f"COPY {table} ({COLUMNS[table]}) FROM STDIN"),
+            ],
             stdin=subprocess.PIPE,
             text=True,
             cwd="/",
         )
-        assert copying.stdin  # noqa: S101 - Popen was given a pipe
-        for into, row in copies(template, count, today):
-            if into == table:
-                copying.stdin.write("\t".join("\\N" if value is None else str(value) for value in row) + "\n")
-        copying.stdin.close()
+        if copying.stdin:
+            for into, row in copies(template, count, today):
+                if into == table:
+                    fields = ("\\N" if value is None else str(value) for value in row)
+                    copying.stdin.write("\t".join(fields) + "\n")
+            copying.stdin.close()
         if copying.wait():
             raise Failure(f"postgresql: rows of {table} were refused")
-    run(*psql, "--command", "SELECT setval('resources_internalid_seq', (SELECT MAX(internalId) FROM Resources)); ANALYZE", user="postgres")
+    run(*PSQL, "--command", "ANALYZE", user="postgres")
+
+
+def newest(archive: Archive, orders: bool, query: dict[str, str], since: int, limit: int) -> int:
+    """Ask for a page as the reverse proxy's study_list.js does; return how many studies it has."""
+
+    def post(path: str, **body: Any) -> Any:
+        return json.loads(archive.ask("POST", path, json.dumps({"Level": "Study", **body}).encode()))
+
+    def count(dates: str = "") -> int:
+        return int(post("/tools/count-resources", Query={**query, **({"StudyDate": dates} if dates else {})})["Count"])
+
+    def find(dates: str = "", **more: Any) -> list[Any]:
+        computed = ["ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"]
+        asked = {**query, **({"StudyDate": dates} if dates else {})}
+        content = {"ResponseContent": ["MainDicomTags", "RequestedTags"], "RequestedTags": computed, "Expand": True}
+        found: list[Any] = post("/tools/find", Query=asked, **content, **more)
+        return found
+
+    def day(back: int) -> str:
+        return (datetime.now(UTC) - timedelta(days=back)).strftime("%Y%m%d")
+
+    def bracket(place: int, near: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        begin, step = near[0] + 1, 0
+        while (far := (begin + step, count(f"{day(begin + step)}-99999999")))[1] < place:
+            near, step = far, step * 2 + 1
+        while far[0] - near[0] > 1 and far[1] - near[1] > 100:
+            middle = (near[0] + far[0]) // 2
+            one = (middle, count(f"{day(middle)}-99999999"))
+            near, far = (near, one) if one[1] >= place else (one, far)
+        return near, far
+
+    if count() <= 1000:
+        return len(find())
+    archive.ask("GET", "/system")
+    if orders:
+        keys = ("StudyDate", "StudyTime", "StudyInstanceUID")
+        order = [{"Type": "DicomTag", "Key": key, "Direction": "DESC"} for key in keys]
+        page = {"OrderBy": order, "Since": since, "Limit": limit}
+        found = [] if since else find(f"{day(366)}-99999999", **page)
+        return len(found) if len(found) == limit else len(find("00000000-99999999", **page))
+    before = bracket(since + 1, (-1, 0))[0] if since else (-1, 0)
+    until = day(before[0] + 1) if before[0] >= 0 else "99999999"
+    return min(limit, len(find(f"{day(bracket(since + limit, before)[1][0])}-{until}")))
+
+
+def measure_list(archives: list[Archive], job: dict[str, Any], small: bytes) -> dict[str, Any]:
+    """The study list of an archive with many studies."""
+    count = job["studies"]
+    today = datetime.now(UTC).date()
+    for archive, fill_index in zip(archives, (fill_sqlite, fill_postgresql), strict=True):
+        container = f"lightbox-bench-{archive.name}"
+        archive.ask("POST", "/instances", small)
+        time.sleep(3)
+        run("docker", "stop", container)
+        fill_index(count, today)
+        run("docker", "start", container)
+        archive.wait()
+        say(f"{count} studies in the index of {archive.name}")
+    orders = {
+        archive.name: json.loads(archive.ask("GET", "/system"))["Capabilities"]["HasExtendedFind"]
+        for archive in archives
+    }
+    questions: dict[str, tuple[dict[str, str], int, int]] = {
+        "first_1001_ms": ({}, 0, 1001),
+        "first_101_ms": ({}, 0, 101),
+        "middle_101_ms": ({}, count // 2, 101),
+        "search_by_name_ms": ({"PatientName": "*FAMILY123*"}, 0, 1001),
+    }
+    result: dict[str, Any] = {"ordered_by_the_database": orders}
+    for name, question in questions.items():
+        times: dict[str, list[float]] = {archive.name: [] for archive in archives}
+        for _round in range(5):
+            for archive in archives:
+                start = time.monotonic()
+                shown = newest(archive, orders[archive.name], *question)
+                times[archive.name].append((time.monotonic() - start) * 1000)
+                if not shown:
+                    raise Failure(f"{archive.name}: {name}: nothing found")
+        result[name] = ratio(times)
+    say(json.dumps(result))
+    return result
 
 
 def admit(user: str) -> None:
@@ -322,20 +409,27 @@ def remove() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
 
 
+def start(job: dict[str, Any]) -> list[Archive]:
+    """Both archives, empty."""
+    remove()
+    WORK.mkdir(mode=0o755)
+    run("createdb", "--owner", job["database_user"], DATABASE, user="postgres")
+    run("psql", "--quiet", "--dbname", DATABASE, "--command", "CREATE EXTENSION pg_trgm", user="postgres")
+    admit(job["database_user"])
+    archives = [Archive(name) for name in PORTS]
+    for archive in archives:
+        archive.start(job["owner"])
+    return archives
+
+
 def main() -> int:
     directory = Path(sys.argv[1])
     job = json.loads((directory / "job.json").read_text())
     try:
-        remove()
-        WORK.mkdir(mode=0o755)
-        run("createdb", "--owner", job["database_user"], DATABASE, user="postgres")
-        run("psql", "--quiet", "--dbname", DATABASE, "--command", "CREATE EXTENSION pg_trgm", user="postgres")
-        admit(job["database_user"])
-        archives = [Archive(name) for name in PORTS]
-        for archive in archives:
-            archive.start(job["owner"])
         files = {name: (directory / f"{name}.dcm").read_bytes() for name in ("slice", "small")}
-        result = measure(archives, job, files)
+        result = measure(start(job), job, files) if job["counts"] else {}
+        if job["studies"]:
+            result["study_list"] = measure_list(start(job), job, files["small"])
     except (Failure, OSError, ValueError, http.client.HTTPException) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -158,6 +158,21 @@ def new_study(archive: DicomWeb) -> Iterator[Sample]:
     assert not archive.known(sample)
 
 
+def test_a_study_without_modality_name_or_date_is_listed_and_opens(
+    page: Page, site: viewer.Site, archive: DicomWeb, new_study: Sample
+) -> None:
+    """The viewer's program ended at it: the list was empty for everybody."""
+    image = new_study.instance(0)
+    for tag in ("Modality", "PatientName", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"):
+        delattr(image, tag)
+    assert archive.store({str(image.SOPInstanceUID): to_bytes(image)}) == []
+    page.goto(f"{site.url}/?description={new_study.study_description.replace(' ', '%20')}")
+    expect(page.locator("tbody").get_by_text(new_study.study_description, exact=True)).to_be_visible()
+    expect(page.get_by_label("Rows per page")).to_have_text("1-1 of 1")
+    page.goto(site.viewer(new_study.study_uid))
+    check(viewer.wait_drawn(page))
+
+
 def test_upload(
     page: Page, site: viewer.Site, artifacts: Path, new_study: Sample, archive: DicomWeb, tmp_path: Path
 ) -> None:

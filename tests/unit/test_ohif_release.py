@@ -630,5 +630,7 @@ def test_an_unknown_study_list_is_refused(make, part):
 def test_an_older_study_list_stays(make):
     files = viewer()
     name = f"app.bundle.{HASH}.js"
-    files[name] = files[name].replace(STUDY_LIST, "const STUDIES_LIMIT = 101;\n_getQueryFilterValues(query, queryLimit);\n")
+    files[name] = files[name].replace(
+        STUDY_LIST, "const STUDIES_LIMIT = 101;\n_getQueryFilterValues(query, queryLimit);\n"
+    )
     assert (make(files) / name).read_text() == files[name]

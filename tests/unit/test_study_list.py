@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lightbox.pacs maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ordered search for studies: njs in a real nginx, in front of an archive that behaves as Orthanc does on its databases."""
+"""The ordered search for studies: njs in nginx, in front of an archive that behaves as Orthanc on its databases."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ pytestmark = needs_nginx
 SCRIPTS = PROJECT / "roles/reverse_proxy/files/njs"
 OWN = [{"0020000D": {"vr": "UI", "Value": ["own"]}}]  # what the archive's own search answers
 DATES = ("StudyDate", "StudyTime")
+COMPUTED = {"ModalitiesInStudy": "CT", "NumberOfStudyRelatedSeries": "1", "NumberOfStudyRelatedInstances": "2"}
 
 
 @dataclass
@@ -80,9 +81,8 @@ class Archive:
         found = found[body.get("Since", 0) :]
         if body.get("Limit"):
             found = found[: min(body["Limit"], self.cut or body["Limit"])]
-        computed = {"ModalitiesInStudy": "CT", "NumberOfStudyRelatedSeries": "1", "NumberOfStudyRelatedInstances": "2"}
         return 200, [
-            {"ID": s["StudyInstanceUID"], "MainDicomTags": s, "PatientMainDicomTags": {}, "RequestedTags": computed}
+            {"ID": s["StudyInstanceUID"], "MainDicomTags": s, "PatientMainDicomTags": {}, "RequestedTags": COMPUTED}
             for s in found
         ]
 
@@ -248,7 +248,12 @@ def test_the_middle_and_ranges_of_dates(server, kind):
 
 @pytest.mark.parametrize(
     ("count", "query", "shown", "says"),
-    [(1000, "", 1000, "all"), (1001, "", 1000, "more"), (1500, "includefield=00081030", 1000, "more"), (1500, "limit=1001", 1001, "all")],
+    [
+        (1000, "", 1000, "all"),
+        (1001, "", 1000, "more"),
+        (1500, "includefield=00081030", 1000, "more"),
+        (1500, "limit=1001", 1001, "all"),
+    ],
 )
 def test_a_limit_that_nobody_set_is_reported(server, count, query, shown, says):
     Handler.archive = Archive([study(number) for number in range(count)])
@@ -275,10 +280,23 @@ def test_criteria_reach_the_archive_as_they_were_meant(server, query, expected):
 
 
 NOT_UNDERSTOOD = [
-    "fuzzymatching=true&limit=1", "includefield=all&limit=1", "includefield=00280010&limit=1", "PatientName=a", "limit=x", "limit=-1",
-    "limit=5001", "PatientName=%&limit=1", "PatientName=%ff&limit=1", "PatientName=%00&limit=1", "PatientName=a&00100010=b&limit=1",
-    "limit=1&limit=2", "nonsense=1&limit=1", "00081110.00081155=1.2&limit=1", "__proto__=1&limit=1", "constructor=1&limit=1",
-]  # fmt: skip
+    "fuzzymatching=true&limit=1",
+    "includefield=all&limit=1",
+    "includefield=00280010&limit=1",
+    "PatientName=a",
+    "limit=x",
+    "limit=-1",
+    "limit=5001",
+    "PatientName=%&limit=1",
+    "PatientName=%ff&limit=1",
+    "PatientName=%00&limit=1",
+    "PatientName=a&00100010=b&limit=1",
+    "limit=1&limit=2",
+    "nonsense=1&limit=1",
+    "00081110.00081155=1.2&limit=1",
+    "__proto__=1&limit=1",
+    "constructor=1&limit=1",
+]
 
 
 @pytest.mark.parametrize("query", NOT_UNDERSTOOD)
@@ -295,7 +313,11 @@ def test_another_format_goes_to_the_archive(server):
 
 
 SHAPES = [
-    ({"PatientName": "A^B=C=D=E=F"}, "00100010", {"vr": "PN", "Value": [{"Alphabetic": "A^B", "Ideographic": "C", "Phonetic": "D"}]}),
+    (
+        {"PatientName": "A^B=C=D=E=F"},
+        "00100010",
+        {"vr": "PN", "Value": [{"Alphabetic": "A^B", "Ideographic": "C", "Phonetic": "D"}]},
+    ),
     ({"PatientName": "\\Second^Name"}, "00100010", {"vr": "PN", "Value": [{"Alphabetic": "Second^Name"}]}),
     ({"PatientName": "=="}, "00100010", {"vr": "PN"}),
     ({"PatientName": None}, "00100010", None),
@@ -305,7 +327,7 @@ SHAPES = [
     ({"AccessionNumber": ""}, "00080050", {"vr": "SH"}),
     ({}, "00201208", {"vr": "IS", "Value": [2]}),
     ({}, "00081190", {"vr": "UR", "Value": ["https://127.0.0.1:PORT/pacs/dicom-web/studies/1.2.5"]}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("values", "tag", "expected"), SHAPES)
@@ -337,5 +359,13 @@ def test_only_the_index_is_asked(server):
     get(server, "limit=1001&includefield=00081030%2C00080060%2C00080090%2C00100030")
     for path, body in Handler.archive.asked:
         if path == "/tools/find":
-            assert set(body["RequestedTags"]) == {"ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"}
-    assert {urlsplit(path).path for path, _body in Handler.archive.asked} == {"/system", "/tools/count-resources", "/tools/find"}
+            assert set(body["RequestedTags"]) == {
+                "ModalitiesInStudy",
+                "NumberOfStudyRelatedSeries",
+                "NumberOfStudyRelatedInstances",
+            }
+    assert {urlsplit(path).path for path, _body in Handler.archive.asked} == {
+        "/system",
+        "/tools/count-resources",
+        "/tools/find",
+    }

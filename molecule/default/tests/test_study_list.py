@@ -1,4 +1,4 @@
-"""The study list: whatever devices send, it goes on; people see today's studies first, and all that a search matches."""
+"""The study list goes on whatever devices send; today's studies come first, and a search shows all that it matches."""
 
 from __future__ import annotations
 
@@ -17,13 +17,22 @@ from tests.support.lab import address, lab_hosts
 testinfra_hosts = [address("full")]
 PACS = f"https://{lab_hosts()['full']['ansible_host']}/pacs"
 STUDIES = f"{PACS}/dicom-web/studies"
-TODAY = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%d")
+TODAY = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d")
 # As the viewer asks.
 LIST = f"{STUDIES}?limit=1001&offset=0&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030"
 MANY, NEW = 150, 20
 
 TAGS = (
-    *("Modality", "StudyDate", "StudyTime", "PatientName", "PatientID", "AccessionNumber", "StudyDescription", "StudyID"),
+    *(
+        "Modality",
+        "StudyDate",
+        "StudyTime",
+        "PatientName",
+        "PatientID",
+        "AccessionNumber",
+        "StudyDescription",
+        "StudyID",
+    ),
     *("ReferringPhysicianName", "PatientBirthDate", "PatientSex", "SpecificCharacterSet"),
     *("SeriesNumber", "SeriesDescription", "SeriesDate", "SeriesTime", "InstanceNumber", "Manufacturer"),
 )
@@ -106,7 +115,9 @@ def test_the_list_goes_on_whatever_is_stored_and_today_comes_first(web):
     assert [listed.index(make_uid(f"list/new {number}")) for number in reversed(range(NEW))] == list(range(NEW))
     for study in studies:
         assert all(attribute["Value"] for attribute in study.values() if "Value" in attribute), study
-        assert "Value" in study.get("00080061", {"Value": []}), "the viewer's program fails at ModalitiesInStudy without a value"
+        assert "Value" in study.get("00080061", {"Value": []}), (
+            "the viewer's program fails at ModalitiesInStudy without a value"
+        )
         assert not any(value is None for attribute in study.values() for value in attribute.get("Value", []))
     dates = [(values(study, "00080020") or [""])[0] for study in studies]
     dated = [day for day in dates if "0" <= day < ":"]
@@ -121,11 +132,42 @@ def test_a_search_shows_all_that_it_matches(web):
 
 
 QUERIES = [
-    *("", "PatientName=", "PatientName=*", "PatientName=*list*", "PatientName=LIST?no*", "PatientName=*=B*", "PatientName=nobody"),
-    *("PatientID=LIST1", "00100020=*list*", "AccessionNumber=list", "StudyDescription=*study*", "StudyID=ct", "PatientSex=O"),
-    *("StudyDate=20260112", "StudyDate=20010101-20251231", "StudyDate=20260113-", "StudyDate=-20250101", "StudyDate=yesterday"),
-    *("StudyTime=0000-0900", "ModalitiesInStudy=CT", "ModalitiesInStudy=MR", "ModalitiesInStudy=CT,MR", "InstitutionName=*"),
-    *("ReferringPhysicianName=*sample*", "PatientBirthDate=19000101-20300101", f"StudyInstanceUID={make_uid('list/carets')}"),
+    *(
+        "",
+        "PatientName=",
+        "PatientName=*",
+        "PatientName=*list*",
+        "PatientName=LIST?no*",
+        "PatientName=*=B*",
+        "PatientName=nobody",
+    ),
+    *(
+        "PatientID=LIST1",
+        "00100020=*list*",
+        "AccessionNumber=list",
+        "StudyDescription=*study*",
+        "StudyID=ct",
+        "PatientSex=O",
+    ),
+    *(
+        "StudyDate=20260112",
+        "StudyDate=20010101-20251231",
+        "StudyDate=20260113-",
+        "StudyDate=-20250101",
+        "StudyDate=yesterday",
+    ),
+    *(
+        "StudyTime=0000-0900",
+        "ModalitiesInStudy=CT",
+        "ModalitiesInStudy=MR",
+        "ModalitiesInStudy=CT,MR",
+        "InstitutionName=*",
+    ),
+    *(
+        "ReferringPhysicianName=*sample*",
+        "PatientBirthDate=19000101-20300101",
+        f"StudyInstanceUID={make_uid('list/carets')}",
+    ),
     f"StudyInstanceUID={make_uid('list/carets')},{make_uid('list/markup')}",
 ]
 
@@ -150,7 +192,10 @@ DECODED = {
 @pytest.mark.parametrize("query", DECODED)
 def test_encoded_criteria_find_what_they_mean(web, query):
     body = {"Level": "Study", "Query": DECODED[query], "Expand": True}
-    expected = [study["MainDicomTags"]["StudyInstanceUID"] for study in web.post(f"{PACS}/tools/find", json=body, timeout=30).json()]
+    expected = [
+        study["MainDicomTags"]["StudyInstanceUID"]
+        for study in web.post(f"{PACS}/tools/find", json=body, timeout=30).json()
+    ]
     assert sorted(search(web, f"limit=1000&{query}")) == sorted(expected)
 
 

@@ -306,12 +306,13 @@ function countSince(archive, query, range, back) {
     return day(back) > range.last ? Promise.resolve(0) : archive.count(narrow(query, clip(range, day(back), range.last)));
 }
 
-// The days between which the study at `place` is: [days back, studies since then], twice.
-async function bracket(archive, query, range, place) {
-    var near = [-1, 0];
+// The days between which the study at `place` is: [days back, studies since then], twice. It is not after the day of `near`.
+async function bracket(archive, query, range, place, near) {
+    var begin = near[0] + 1;
     var far;
     var count;
-    for (var back = 0; ; back = back * 2 + 1) {
+    for (var step = 0; ; step = step * 2 + 1) {
+        var back = begin + step;
         count = await countSince(archive, query, range, back);
         far = [back, count];
         if (count >= place || day(back) <= range.first || back > 100000) {
@@ -340,22 +341,22 @@ async function findByDays(archive, query, offset, want, total) {
     }
     var range = {first: parts[1] || '00000000', last: parts[2] ? parts[3] || '99999999' : parts[1]};
     var found;
-    var skipped = 0;
+    var before = [-1, 0];
     var to = range.last;
     if (offset > 0) {
-        var start = await bracket(archive, query, range, offset + 1);
-        if (start.near[0] >= 0) {
-            skipped = start.near[1];
-            to = day(start.near[0] + 1);
+        var start = await bracket(archive, query, range, offset + 1, before);
+        before = start.near;
+        if (before[0] >= 0) {
+            to = day(before[0] + 1);
         }
     }
-    var end = await bracket(archive, query, range, offset + want);
+    var end = await bracket(archive, query, range, offset + want, before);
     if (end.far[1] < offset + want && total <= LIMIT_MAXIMUM) {
         found = await archive.all(query);
         return sorted(found).slice(offset, offset + want);
     }
     found = await archive.all(narrow(query, clip(range, day(end.far[0]), to)));
-    return sorted(found).slice(offset - skipped, offset - skipped + want);
+    return sorted(found).slice(offset - before[1], offset - before[1] + want);
 }
 
 async function find(archive, query, offset, want) {
