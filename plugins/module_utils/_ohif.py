@@ -37,7 +37,7 @@ import typing as t
 from pathlib import Path, PurePosixPath
 
 # Raised when the same input is prepared differently than before: it is part of every key.
-PREPARATION = 2
+PREPARATION = 3
 
 KEEP_UNCOMPRESSED = "app-config.js"
 COMPRESSED_SUFFIXES = frozenset(
@@ -96,8 +96,8 @@ STUDY_LIST_COUNT_WITH_LIMIT = (
     b"((window.config?.dataSources ?? []).map(source => source.configuration?.queryLimit)"
     b".find(limit => limit && limit === table.getCoreRowModel().rows.length))}`"
 )
-# It also filters again what the archive found, by the texts that it shows: a search for DOE^J would find Doe, J and show
-# nothing.
+# It also filters again what the archive found, by the texts that it shows: a search for DOE^J would find Doe, J and
+# show nothing.
 STUDY_LIST_TITLE = b"title: 'Study List',"
 STUDY_LIST_TITLE_WITHOUT_FILTER = b"title: 'Study List', manualFiltering: true,"
 

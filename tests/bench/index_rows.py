@@ -12,12 +12,13 @@ import hashlib
 import random
 from collections.abc import Iterator
 from datetime import date, timedelta
+from typing import Any
 
 TABLES = ("Resources", "MainDicomTags", "DicomIdentifiers", "Metadata")
 DAYS = 3650
 TODAY = 20  # studies of today, spread over the archive
 
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
 
 
 def public_id(number: int, level: int) -> str:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -32,6 +32,10 @@ SCRIPTS = PROJECT / "roles/reverse_proxy/files/njs"
 OWN = [{"0020000D": {"vr": "UI", "Value": ["own"]}}]  # what the archive's own search answers
 DATES = ("StudyDate", "StudyTime")
 COMPUTED = {"ModalitiesInStudy": "CT", "NumberOfStudyRelatedSeries": "1", "NumberOfStudyRelatedInstances": "2"}
+
+
+def value_of(key: str) -> Callable[[dict[str, str]], str]:
+    return lambda study: study.get(key, "")
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Archive:
         keys = [one["Key"] for one in body.get("OrderBy", [])]
         for key in reversed(keys):
             missing_first = self.nulls_first and key != keys[-1]
-            found.sort(key=lambda one, key=key: one.get(key, ""), reverse=True)
+            found.sort(key=value_of(key), reverse=True)
             found = [s for s in found if (s.get(key) is None) == missing_first] + [
                 s for s in found if (s.get(key) is None) != missing_first
             ]
