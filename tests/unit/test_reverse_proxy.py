@@ -17,27 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.nginx import MIME_TYPES, MODULES, NGINX, OPENSSL, needs_nginx
 from tests.support.project import PROJECT
 from tests.support.rendering import Role
 
 ROLE = PROJECT / "roles/reverse_proxy"
-OPENSSL = shutil.which("openssl")
-FILES = [
-    "usr/sbin/nginx",
-    "etc/nginx/mime.types",
-    "usr/lib/nginx/modules/ngx_stream_module.so",
-    "usr/lib/nginx/modules/ngx_http_brotli_static_module.so",
-    "usr/lib/nginx/modules/ngx_http_js_module.so",
-]
-# On this machine, or where `tests/setup unit` unpacked it.
-NGINX, MIME_TYPES, *MODULES = next(
-    (
-        [place / file for file in FILES]
-        for place in (pathlib.Path("/"), PROJECT / ".cache/nginx")
-        if all((place / file).exists() for file in FILES)
-    ),
-    [None, None],
-)
 ADMIN = {"name": "admin", "password": "not a secret"}
 ANSWERS: dict[str, Any] = {
     "ansible_facts": {"distribution_release": "trixie"},
@@ -150,12 +134,6 @@ def test_nginx_conf_is_a_table_of_contents(answers):
         rest = rest.replace(text, "")
     lines = {line.strip() for line in rest.splitlines() if not line.startswith("#")}
     assert lines <= {"", "http {", "server {", "stream {", "}"}
-
-
-needs_nginx = pytest.mark.skipif(
-    not (NGINX and OPENSSL),
-    reason="needs openssl, and nginx with its modules stream, brotli-static and js (tests/setup unit)",
-)
 
 
 def without_shared_memory(directory: pathlib.Path, conf: str) -> str:
@@ -326,15 +304,15 @@ def test_other_sites_change_nothing(running, method, headers, status):
         ("GET", "/pacs/wado?requestType=WADO", {}, 502),
         ("GET", "/pacs/wado/", {}, 502),
         ("GET", "/nothing.js", {}, 404),
-        ("GET", "/_lightbox/login", {}, 403),
-        ("POST", "/_lightbox/login", {}, 403),
-        ("GET", "/_lightbox/login/x.js", {}, 403),
-        ("POST", "/_lightbox/archive/tools/find", {}, 403),
+        ("GET", "/_lightbox/login", {}, 404),
+        ("POST", "/_lightbox/login", {}, 404),
+        ("GET", "/_lightbox/login/x.js", {}, 404),
+        ("POST", "/_lightbox/archive/tools/find", {}, 404),
         ("POST", "/", {"Content-Length": "65537"}, 413),
         ("PUT", "/pacs/app/x", {"Content-Length": "99999999999"}, 403),
         ("POST", "/pacs/instances", {"Content-Length": "99999999999"}, 413),
         ("POST", "/pacs/dicom-web/studies", {"Content-Length": "99999999999"}, 413),
-        ("POST", "/_lightbox/login", {"Content-Length": "99999999999"}, 403),
+        ("POST", "/_lightbox/login", {"Content-Length": "99999999999"}, 404),
         ("PROPFIND", "/pacs/webdav", {}, 403),
         ("OPTIONS", "/pacs/system", {}, 403),
         ("GET", "/.well-known/acme-challenge/x", {}, 400),
@@ -385,8 +363,11 @@ def test_everything_is_behind_the_login():
         "location = /_lightbox/login",
         "location @upload_limit",
         "location @upload",
+        "location @lightbox_study_search",
+        "location /_lightbox/archive/",
     ]
     assert "internal;" in off[0]
+    assert "internal;" in off[-1]
     assert "client_max_body_size 0;" in off[0]
 
 

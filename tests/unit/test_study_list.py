@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.nginx import MODULES, NGINX, needs_nginx
 from tests.support.project import PROJECT
-from tests.unit.test_reverse_proxy import MODULES, NGINX, needs_nginx
 
 pytestmark = needs_nginx
 
@@ -270,7 +270,7 @@ QUERIES = [
     ("00100010=a+b%26c%2Bd", {"PatientName": "a b&c+d"}),
     ("PatientID=%22%7D", {"PatientID": '"}'}),
     ("ModalitiesInStudy=CT%2CMR", {"ModalitiesInStudy": "CT\\MR"}),
-    ("StudyInstanceUID=1.2,3\\4", {"StudyInstanceUID": "1.2\\34"}),
+    ("StudyInstanceUID=1.2,3%5C4\\5", {"StudyInstanceUID": "1.2\\3\\4\\5"}),
     ("0020000d=1.2&StudyDate=20200101-", {"StudyInstanceUID": "1.2", "StudyDate": "20200101-"}),
     ("&Patient%4Eame=M%C3%BCller", {"PatientName": "Müller"}),
 ]

@@ -104,8 +104,8 @@ function parse(args) {
                 return null;
             }
         } else if (tag && NOT_SEARCHED.indexOf(tag) < 0) {
-            // As Orthanc's DICOMweb plugin does: commas separate the values of a list.
-            parsed.query[ATTRIBUTES[tag][0]] = value.replace(/\\/g, '').replace(/,/g, '\\');
+            // Commas separate the values of a list, as in Orthanc's DICOMweb plugin, and backslashes do.
+            parsed.query[ATTRIBUTES[tag][0]] = value.replace(/,/g, '\\');
             if (parsed.fields.indexOf(tag) < 0) {
                 parsed.fields.push(tag);
             }
@@ -395,4 +395,9 @@ async function search(r) {
     r.internalRedirect('@lightbox_study_search');
 }
 
-export default {search};
+// The query for Orthanc's own search, which drops backslashes: PS3.18 lets them separate the values of a list, as commas do.
+function listed(r) {
+    return r.variables.args.replace(/%5C|\\/gi, ',');
+}
+
+export default {search, listed};
