@@ -10,6 +10,7 @@ import getpass
 import http.client
 import http.server
 import json
+import shutil
 import socket
 import subprocess
 import threading
@@ -118,7 +119,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 CONF = """
-load_module {js};
+load_module "{js}";
 user {user};
 pid {directory}/pid;
 error_log {directory}/error.log;
@@ -126,7 +127,7 @@ events {{}}
 http {{
     access_log off;
     {drafts}
-    js_import lightbox_study_list from {scripts}/study_list.js;
+    js_import lightbox_study_list from {directory}/study_list.js;
     js_var $lightbox_study_list;
     js_var $lightbox_study_list_seconds;
     server {{
@@ -156,10 +157,11 @@ def server(tmp_path_factory) -> Iterator[int]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     drafts = [f"{what}_temp_path {directory}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
+    shutil.copy(SCRIPTS / "study_list.js", directory)  # the role's own place may have a space in its path
     js = next(module for module in MODULES if "http_js" in str(module))
     (directory / "conf").write_text(
         CONF.format(
-            js=js, user=getpass.getuser(), directory=directory, drafts=" ".join(drafts), scripts=SCRIPTS, port=port,
+            js=js, user=getpass.getuser(), directory=directory, drafts=" ".join(drafts), port=port,
             archive=threaded.server_address[1],
         )
     )  # fmt: skip
