@@ -90,7 +90,7 @@ def call(name: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
         def begin(self, *args, original=kind.__init__, kind=kind, **kwargs):
             original(self, *args, **kwargs)
-            if type(self) is kind:
+            if self.__class__ is kind:  # not where Module calls AnsibleModule
                 self.exit_json(msg=f"{self.params!r} {json.dumps(self.params)}" if self.no_log_values else "")
 
         ends[kind] = begin

@@ -158,7 +158,7 @@ def server(tmp_path_factory) -> Iterator[int]:
         port = free.getsockname()[1]
     drafts = [f"{what}_temp_path {directory}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")]
     shutil.copy(SCRIPTS / "study_list.js", directory)  # the role's own place may have a space in its path
-    js = next(module for module in MODULES if "http_js" in str(module))
+    (js,) = (module for module in MODULES if "http_js" in str(module))
     (directory / "conf").write_text(
         CONF.format(
             js=js, user=getpass.getuser(), directory=directory, drafts=" ".join(drafts), port=port,
