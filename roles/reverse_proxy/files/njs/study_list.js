@@ -179,7 +179,8 @@ function present(study, fields, root) {
 // Orthanc's REST API, as one search uses it.
 function connect(r) {
     function ask(path, body) {
-        return r.subrequest('/_lightbox/archive' + path, body ? {method: 'POST', body: JSON.stringify(body)} : {method: 'GET'})
+        // A subrequest without a body would send that of the request itself.
+        return r.subrequest('/_lightbox/archive' + path, body ? {method: 'POST', body: JSON.stringify(body)} : {method: 'GET', body: ''})
             .then(function(reply) {
                 if (reply.status !== 200) {
                     throw new Error('refused');
