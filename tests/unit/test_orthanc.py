@@ -463,7 +463,13 @@ def test_container_is_hardened():
         ({"orthanc_configuration": {"HttpThreadsCount": 1000}}, 1000 + 4 + 4),
         ({"orthanc_configuration": {"HttpThreadsCount": 5}, "orthanc_dicom_threads": 30}, 5 + 30 + 4),
         (
-            {"orthanc_configuration": {"ConcurrentJobs": 9, "ZipLoaderThreads": 8, "DicomWeb": {"MetadataWorkerThreadsCount": 7}}},
+            {
+                "orthanc_configuration": {
+                    "ConcurrentJobs": 9,
+                    "ZipLoaderThreads": 8,
+                    "DicomWeb": {"MetadataWorkerThreadsCount": 7},
+                }
+            },
             50 + 4 + 9 + 8 + 7,
         ),
         ({"orthanc_configuration": {"JobsEngineThreadsCount": {"ResourceModification": 2}}}, 50 + 4 + 4),
