@@ -183,7 +183,7 @@ def test_what_is_refused_never_reaches_the_archive_and_is_logged_as_what_it_was(
 
 @pytest.mark.parametrize(("announced", "status"), [([], "200"), (["-H", "Content-Length: 2"], "403")])
 def test_a_get_with_a_body_over_http2(web, study, announced, status):
-    """HTTP/2 needs no header that announces a body; tests/unit/test_reverse_proxy.py shows that the archive gets none."""
+    """HTTP/2 needs no header that announces a body. What Orthanc gets of it: tests/unit/test_reverse_proxy.py."""
     place = f"{PACS}/studies/{study}"
     command = ["curl", "-s", "--http2", "--cacert", INVENTORY / ".secrets/ca/ca.pem", "-H", f"Authorization: {LOGIN}"]
     answer = subprocess.run(
