@@ -102,7 +102,7 @@ printf '\\033[2m│\\033[0m TASK [first]\\n'
 for i in $(seq 600); do printf '\\033[32m│ \\033[0mok: %s %5000d\\n' "$i" 1; done
 """
 FAILURES = {
-    "a test": "printf '  │ %s\\n' '=== FAILURES' ' ===' 'E  wrong' 'FAILED tests/a.py::test_b' '=== 1 failed in 0.1s ==='",
+    "a test": "printf '  │ %s\\n' '=== FAILURES' ' ===' 'E  wrong' 'FAILED a.py::test_b' '=== 1 failed in 0.1s ==='",
     "a task": "printf '│ fatal: [full]: FAILED! =>\\n│     msg: wrong\\n'",
     "idempotence": "printf 'CRITICAL Idempotence test failed because of\\n*  [full] => wrong\\n'",
     "else": "",
