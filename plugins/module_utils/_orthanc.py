@@ -28,7 +28,10 @@ class OrthancError(Exception):
     """What is wrong, as sentences for the user.
 
     status: the HTTP status, None where there is no answer. path: the path below the URL. details: Orthanc's own words.
+    retry_after: the seconds after which a busy server (503) takes the same request.
     """
+
+    retry_after: int | None = None
 
     def __init__(self, message: str, status: int | None = None, path: str = "", details: str = "") -> None:
         super().__init__(message)
@@ -240,6 +243,12 @@ class Orthanc:
             text += ". Set url_username and url_password to a user of Orthanc"
         elif answer.status < 400:
             text += f", a redirect to {answer.headers.get('location')}. Set url to the address that answers itself"
+        retry_after = answer.headers.get("retry-after", "") if answer.status == 503 else ""
+        if retry_after:
+            text += ". It is busy with other requests"
         elif answer.status == 503:
             text += ". Its database may be out of reach"
-        return OrthancError(text + ".", answer.status, path, details)
+        error = OrthancError(text + ".", answer.status, path, details)
+        if re.fullmatch("[0-9]{1,9}", retry_after):
+            error.retry_after = int(retry_after)
+        return error

@@ -53,6 +53,8 @@ STUDIES = 32  # studies of one listing; Orthanc's time grows with the square
 REMEMBERED = 100_000  # instances that are remembered from listings: about 35 MB
 LISTED = 100  # names of files in a result
 RETRIES = (0.5, 2, 5)  # seconds before another attempt where Orthanc is out of reach for a moment
+BUSY_SECONDS = 600  # how long one file waits where the reverse proxy answers 503 with Retry-After: other large uploads
+SHORTEST_WAIT = 0.5  # seconds
 
 
 @dataclass
@@ -477,21 +479,38 @@ class Upload:
         return parsed
 
     def _retry(self, send: Callable[[], Any], first: bool = False, always: bool = False) -> Any:
-        """Repeat a request while Orthanc or its database is out of reach for a moment.
+        """Repeat a request while Orthanc or its database is out of reach for a moment, or busy with other uploads.
 
         first: not this one, the first of the upload. always: also where the upload is ending because of another file.
         """
-        for pause in () if first else RETRIES:
+        pauses = iter(() if first else RETRIES)
+        end = time.monotonic() + BUSY_SECONDS
+        while True:
             try:
                 return send()
             except OrthancError as error:
-                if error.status not in UNCERTAIN:
+                if error.retry_after is not None:
+                    pause = max(error.retry_after, SHORTEST_WAIT)
+                    if time.monotonic() + pause > end:
+                        raise
+                else:
+                    pause = next(pauses, -1)
+                    if pause < 0 or error.status not in UNCERTAIN:
+                        raise
+                if not self._wait(pause, always):
                     raise
-                if always:
-                    time.sleep(pause)
-                elif self._stopped.wait(pause):
-                    raise
-        return send()
+
+    def _wait(self, seconds: float, always: bool) -> bool:
+        """Return whether to go on: not where the upload ended meanwhile, except with `always`."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if always:
+                time.sleep(min(left, 1))
+            elif self._stopped.wait(min(left, 1)):
+                return False
+            with self._lock:
+                self.progress.update(self.tally)
+        return True
 
     def _handle_error(self, source: Source, error: OrthancError) -> None:
         """Record a file that Orthanc refuses; end the upload where the error concerns all files."""
@@ -512,6 +531,12 @@ class Upload:
                     507,
                 )
             )
+        elif error.retry_after is not None:
+            with self._lock:
+                self.tally.failed.add(
+                    f"{source.name} was not stored: the server was busy with other uploads for "
+                    f"{BUSY_SECONDS // 60} minutes (503). Run this again; it continues there"
+                )
         elif error.status in (500, 409):
             with self._lock:
                 self.tally.failed.add(f"{source.name} was not stored ({error.details or error.status})")

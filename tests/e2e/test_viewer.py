@@ -173,6 +173,14 @@ def test_a_study_without_modality_name_or_date_is_listed_and_opens(
     check(viewer.wait_drawn(page))
 
 
+def test_a_name_is_found_as_the_list_shows_it(page: Page, site: viewer.Site) -> None:
+    page.goto(site.url + "/")
+    expect(page.locator("tbody").get_by_text("Sample, Head").first).to_be_visible()
+    page.locator("input").first.fill("sample, phan")
+    expect(page.locator("tbody").get_by_text("Sample, Head")).to_have_count(0)
+    expect(page.locator("tbody").get_by_text("Sample, Phantom").first).to_be_visible()
+
+
 def test_upload(
     page: Page, site: viewer.Site, artifacts: Path, new_study: Sample, archive: DicomWeb, tmp_path: Path
 ) -> None:

@@ -114,5 +114,5 @@ function play(requests) {
 }
 
 const input = JSON.parse(readFileSync(0, 'utf8'));
-const output = input.scenarios ? input.scenarios.map(play) : input.addresses.map(login.networks);
+const output = input.scenarios ? input.scenarios.map(play) : input.addresses.map(login.listNetworks);
 console.log(JSON.stringify(output));

@@ -447,7 +447,7 @@ def test_container_is_hardened():
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert service["user"] == "8042:8042"
     assert service["mem_limit"] == "2048m"
-    assert service["ulimits"] == {"core": 0, "data": 2048 << 20}
+    assert service["ulimits"] == {"core": 0, "data": (2048 - 512 + 8 * (50 + 4 + 4 + 15)) << 20}
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
     assert service["environment"]["TCP_NODELAY"] == "1"
     assert service["ports"] == ["127.0.0.1:8042:8042", "127.0.0.1:14242:4242"]
@@ -456,11 +456,31 @@ def test_container_is_hardened():
 
 
 @pytest.mark.parametrize("memory", [512, 1024, 2048, 8192, 65536])
-def test_memory_is_refused_before_the_container_has_used_it_up(memory):
-    """Data and temporary files fit. Some 65 stacks of 8 MB count as data, and little of them is used."""
-    service = yaml.safe_load(ROLE.render("compose.yml", orthanc_memory_mb=memory))["services"]["orthanc"]
+@pytest.mark.parametrize(
+    ("answers", "threads"),
+    [
+        ({}, 50 + 4 + 4),
+        ({"orthanc_configuration": {"HttpThreadsCount": 1000}}, 1000 + 4 + 4),
+        ({"orthanc_configuration": {"HttpThreadsCount": 5}, "orthanc_dicom_threads": 30}, 5 + 30 + 4),
+        (
+            {
+                "orthanc_configuration": {
+                    "ConcurrentJobs": 9,
+                    "ZipLoaderThreads": 8,
+                    "DicomWeb": {"MetadataWorkerThreadsCount": 7},
+                }
+            },
+            50 + 4 + 9 + 8 + 7,
+        ),
+        ({"orthanc_configuration": {"JobsEngineThreadsCount": {"ResourceModification": 2}}}, 50 + 4 + 4),
+    ],
+    ids=str,
+)
+def test_memory_is_refused_before_the_container_has_used_it_up(memory, answers, threads):
+    """Data and temporary files fit. A stack of 8 MB for each thread counts as data, and little of it is used."""
+    service = yaml.safe_load(ROLE.render("compose.yml", orthanc_memory_mb=memory, **answers))["services"]["orthanc"]
     temporary = int(re.findall(r"size=([0-9]+)m", service["tmpfs"][0])[0])
-    assert (service["ulimits"]["data"] >> 20) + temporary == memory + 512
+    assert (service["ulimits"]["data"] >> 20) + temporary == memory + 8 * (threads + 15)
     assert temporary >= 2 * int(ROLE.value("orthanc_upload_mb", orthanc_memory_mb=memory))
 
 

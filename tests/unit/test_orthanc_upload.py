@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import zipfile
 
 import pytest
@@ -820,6 +821,41 @@ class TestFaults:
         assert run(tmp_path / "a.dcm", find([]), away, away, post(three[0]))["upload"]["sent"] == 1
         done = run(tmp_path / "a.dcm", find([]), away, away, away)
         assert "503" in done["msg"]
+
+    def test_a_busy_server_is_waited_for_as_long_as_it_asks(self, tmp_path, three, monkeypatch):
+        monkeypatch.setattr(_upload, "SHORTEST_WAIT", 0.01)
+        busy = post(three[0], answer=b"Another large upload is under way.", status=503, headers={"Retry-After": "0"})
+        away = post(three[0], answer=error(503, "Database unavailable"), status=503)
+        calls = *[busy] * 5, away, *[busy] * 5, away, post(three[0])
+        assert run(tmp_path / "a.dcm", find([]), *calls)["upload"]["sent"] == 1
+        begin = time.monotonic()
+        later = post(three[0], answer=b"", status=503, headers={"Retry-After": "1"})
+        assert run(tmp_path / "a.dcm", find([]), later, post(three[0]))["upload"]["sent"] == 1
+        assert 1 <= time.monotonic() - begin < 5
+
+    @pytest.mark.parametrize(
+        ("seconds", "retry_after", "times"), [(0, "5", 1), (600, "601", 1), (600, "999999999", 1), (0.9, "0", 2)]
+    )
+    def test_a_server_that_stays_busy_fails_one_file(self, tmp_path, three, monkeypatch, seconds, retry_after, times):
+        monkeypatch.setattr(_upload, "SHORTEST_WAIT", 0.5)
+        monkeypatch.setattr(_upload, "BUSY_SECONDS", seconds)
+        busy = post(three[0], answer=b"", status=503, headers={"Retry-After": retry_after})
+        done = run(tmp_path, find(listed(three[1])), *[busy] * times, post(three[2]))
+        assert done["failed"]
+        assert "was busy with other uploads" in done["upload"]["failed"][0]
+        assert (done["upload"]["sent"], done["upload"]["failed_count"]) == (1, 1)
+
+    @pytest.mark.parametrize("retry_after", ["", "Wed, 21 Oct 2026 07:28:00 GMT", "-1", "x"])
+    def test_other_forms_of_retry_after_are_not_waited_for(self, tmp_path, three, retry_after):
+        busy = post(three[0], answer=b"", status=503, headers={"Retry-After": retry_after})
+        assert "503" in run(tmp_path / "a.dcm", find([]), *[busy] * 3)["msg"]
+
+    def test_waiting_is_in_the_progress(self, tmp_path, three, monkeypatch):
+        written = []
+        monkeypatch.setattr(_upload.Progress, "update", lambda _self, _tally: written.append(1))
+        busy = post(three[0], answer=b"", status=503, headers={"Retry-After": "2"})
+        run(tmp_path / "a.dcm", find([]), busy, post(three[0]))
+        assert len(written) >= 3
 
     def test_too_large_for_the_reverse_proxy(self, tmp_path, three):
         calls = find(listed(three[1])), post(three[0], answer=b"<html>", status=413), post(three[2])

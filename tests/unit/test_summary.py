@@ -97,6 +97,33 @@ def test_a_phase_that_fails_shows_its_output_and_keeps_its_exit_code(run_phase):
     assert (reports / "one.result").read_text().endswith(" 3\n")
 
 
+MUCH = """
+printf '\\033[2m│\\033[0m TASK [first]\\n'
+for i in $(seq 600); do printf '\\033[32m│ \\033[0mok: %s %5000d\\n' "$i" 1; done
+"""
+FAILURES = {
+    "a test": "printf '  │ %s\\n' '=== FAILURES' ' ===' 'E  wrong' 'FAILED a.py::test_b' '=== 1 failed in 0.1s ==='",
+    "a task": "printf '│ fatal: [full]: FAILED! =>\\n│     msg: wrong\\n'",
+    "idempotence": "printf 'CRITICAL Idempotence test failed because of\\n*  [full] => wrong\\n'",
+    "else": "",
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_what_a_failed_phase_shows_can_be_read(run_phase, failure):
+    """Ansible with -vvv writes lines of thousands of characters, and what runs after a failure writes more of them."""
+    run, reports = run_phase
+    done = run(f"{MUCH}\n{FAILURES[failure]}\n{MUCH}\necho wrong at the end; exit 1")
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) < 210
+    assert len(lines) < 65
+    assert "wrong at the end" in lines
+    if failure != "else":
+        assert any(line.endswith("wrong") for line in lines)
+    assert lines[-1].endswith("see above and artifacts/test/one.log")
+    assert (reports / "one.log").stat().st_size > 2 * 600 * 5000
+
+
 def test_a_phase_has_a_make_of_its_own_and_reports_its_tests(run_phase, tmp_path):
     (tmp_path / "test_sample.py").write_text(
         textwrap.dedent(

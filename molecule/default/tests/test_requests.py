@@ -10,6 +10,7 @@ import io
 import json
 import ssl
 import struct
+import subprocess
 import time
 import zipfile
 from typing import NamedTuple
@@ -178,6 +179,19 @@ def test_what_is_refused_never_reaches_the_archive_and_is_logged_as_what_it_was(
     expected["GET", f"/pacs/studies/{study}/labels", 200, True] += 1
     time.sleep(1.1)
     assert audited(host) - before == expected
+
+
+@pytest.mark.parametrize(("announced", "status"), [([], "200"), (["-H", "Content-Length: 2"], "403")])
+def test_a_get_with_a_body_over_http2(web, study, announced, status):
+    """HTTP/2 needs no header that announces a body. What Orthanc gets of it: tests/unit/test_reverse_proxy.py."""
+    place = f"{PACS}/studies/{study}"
+    command = ["curl", "-s", "--http2", "--cacert", INVENTORY / ".secrets/ca/ca.pem", "-H", f"Authorization: {LOGIN}"]
+    answer = subprocess.run(
+        [*command, *announced, "-o", "/dev/null", "-w", "%{http_version} %{http_code}", "-X", "GET", "-T", "-", place],
+        input="{}", text=True, capture_output=True, timeout=30, check=True,
+    ).stdout  # fmt: skip
+    assert answer == f"2 {status}"
+    assert web.get(place, timeout=30).status_code == 200
 
 
 # Runs on the server: what the archive answers to a GET with a method in its query, and with the reverse proxy's header.

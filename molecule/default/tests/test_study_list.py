@@ -55,6 +55,7 @@ ODD: dict[str, Callable[[Dataset], object]] = {
     "several descriptions": lambda image: setattr(image, "StudyDescription", ["a", "b"]),
     "long description": lambda image: setattr(image, "StudyDescription", "x" * 10000),
     "markup": lambda image: setattr(image, "StudyDescription", "<img src=x onerror=alert(1)>\"'&\r\n\x07"),
+    "comma": lambda image: image.update({"StudyDescription": "CT Thorax, nativ", "PatientName": "Comma^Anna^Maria"}),
     "several IDs": lambda image: setattr(image, "PatientID", ["LIST1", "LIST2"]),
     "blank ID": lambda image: setattr(image, "PatientID", "  "),
 }
@@ -185,7 +186,8 @@ DECODED = {
     "StudyDescription=%3Cimg+src*": {"StudyDescription": "<img src*"},
     "StudyDescription=*%26*": {"StudyDescription": "*&*"},
     "ModalitiesInStudy=CT%2CMR": {"ModalitiesInStudy": "CT\\MR"},
-    "StudyDescription=%22,%22Limit%22:1": {"StudyDescription": '"\\"Limit":1'},
+    "StudyDescription=%22,%22Limit%22:1": {"StudyDescription": '","Limit":1'},
+    "StudyDescription=CT%20Thorax,%20nativ": {"StudyDescription": "CT Thorax, nativ"},
 }
 
 
@@ -197,6 +199,20 @@ def test_encoded_criteria_find_what_they_mean(web, query):
         for study in web.post(f"{PACS}/tools/find", json=body, timeout=30).json()
     ]
     assert sorted(search(web, f"limit=1000&{query}")) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "StudyDescription=*CT%20Thorax,%20nativ*",
+        "StudyDescription=thorax%5CCT%20Thorax,%20nativ",
+        "PatientName=*comma,%20anna%20m*",
+        "PatientName=Comma%2CAnna%3FMaria",
+        "PatientName=Comma%5EAnna%5EMaria",
+    ],
+)
+def test_a_comma_is_part_of_a_value_and_separates_the_parts_of_a_name(web, query):
+    assert search(web, f"limit=10&{query}") == [make_uid("list/comma")]
 
 
 def test_loading_the_list_reads_no_file_and_warns_of_nothing(host, web):

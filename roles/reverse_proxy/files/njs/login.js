@@ -36,7 +36,7 @@ function hmac(key, purpose, data) {
 }
 
 // The networks that an address counts for: itself for IPv4; for IPv6 its /64, which is what one customer has at least, and its /48.
-function networks(address) {
+function listNetworks(address) {
     const mapped = address.match(/^(::ffff:)?(\d+\.\d+\.\d+\.\d+)$/i);
     if (mapped) {
         return [mapped[2]];
@@ -112,7 +112,7 @@ function limit(seconds, parts, most) {
 }
 
 function placeOf(r, name) {
-    return 'lightbox-place ' + networks(r.variables.remote_addr)[0] + ' ' + name;
+    return 'lightbox-place ' + listNetworks(r.variables.remote_addr)[0] + ' ' + name;
 }
 
 function deviceLimits(name, id) {
@@ -129,7 +129,7 @@ function placeLimits(r, name) {
             most = PER_NETWORK_AND_GUESSED_NAME;
         }
     }
-    networks(r.variables.remote_addr).forEach((network, index) => {
+    listNetworks(r.variables.remote_addr).forEach((network, index) => {
         const factor = index ? SITE : 1;
         limits.push(limit(WINDOW, ['network', network], PER_NETWORK * factor));
         if (name) {
@@ -230,4 +230,4 @@ function settle(r) {
     }
 }
 
-export default {attempt, settle, networks, parse};
+export default {attempt, settle, listNetworks, parse};
