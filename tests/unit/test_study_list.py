@@ -193,7 +193,7 @@ def uids(found: list[dict[str, Any]]) -> list[str]:
 
 
 def study(number: int, **more: str | None) -> dict[str, str]:
-    """Dates are spread over three years, 40 of each 1,000 are without one, and 40 have a text that is not a date."""
+    """Dates are spread over three years, 40 of each 1,000 are without one, 40 have a text that is not a date, and 40 one that is to come."""
     values: dict[str, str | None] = {
         "StudyInstanceUID": f"1.2.{number}",
         "StudyDate": (date.today() - timedelta(days=number * 7919 % 1100)).strftime("%Y%m%d"),
@@ -204,12 +204,15 @@ def study(number: int, **more: str | None) -> dict[str, str]:
         values["StudyDate"] = None if number % 2 else ""
     if number % 25 == 2:
         values["StudyDate"] = "yesterday"
+    if number % 25 == 3:
+        values["StudyDate"] = ("5", "99999999", "20991231")[number % 3]
     values |= more
     return {key: value for key, value in values.items() if value is not None}
 
 
 def newest_first(studies: list[dict[str, str]]) -> list[str]:
-    dated = [one for one in studies if "0" <= one.get("StudyDate", "") < ":"]
+    tomorrow = (date.today() + timedelta(days=1)).strftime("%Y%m%d")
+    dated = [one for one in studies if "0" <= one.get("StudyDate", "") <= tomorrow]
     dated.sort(key=lambda one: [one.get(key, "") for key in (*DATES, "StudyInstanceUID")], reverse=True)
     return [one["StudyInstanceUID"] for one in dated]
 
@@ -268,16 +271,16 @@ def test_a_limit_that_nobody_set_is_reported(server, count, query, shown, says):
 
 
 def test_studies_that_an_answer_leaves_out_are_reported(server):
-    """Debian's PostgreSQL plugin cannot order: above 5,000 matches, undated studies are left out."""
+    """Debian's PostgreSQL plugin cannot order: above 5,000 matches, studies without a date that can be are left out."""
     studies = [study(number) for number in range(5100)]
     Handler.archive = Archive(studies, orders=False)
     dated = newest_first(studies)
-    assert len(dated) == 4692
+    assert len(dated) == 4488
     for query, shown, says in (
         ("limit=1000&offset=0", dated[:1000], "all"),
-        ("limit=692&offset=4000", dated[4000:], "all"),
+        ("limit=488&offset=4000", dated[4000:], "all"),
         ("limit=1000&offset=4000", dated[4000:], "undated"),
-        ("limit=10&offset=4692", [], "undated"),
+        ("limit=10&offset=4488", [], "undated"),
         ("limit=10&offset=5100", [], "all"),
         ("limit=10&StudyDate=19000101-19000102", [], "all"),
     ):

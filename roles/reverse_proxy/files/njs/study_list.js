@@ -37,8 +37,6 @@ const LIMIT_MAXIMUM = 5000; // above it, Orthanc's own search sends the answer p
 const SORTED_HERE = 1000; // up to this number, all matches are fetched and sorted here
 const ROUNDS = 20; // requests for one part of an answer
 
-const DATED = '00000000-99999999';
-const ABOVE = ':-'; // texts that come after all digits, such as "yesterday"
 // The last key makes the order the same in each request.
 const NEWEST_FIRST = describeOrder(['StudyDate', 'StudyTime', 'StudyInstanceUID']);
 
@@ -249,46 +247,53 @@ async function findOrdered(archive, query, offset, want) {
     if (hasDates(query)) {
         return archive.find(query, NEWEST_FIRST, offset, want);
     }
+    const past = narrow(query, '00000000-' + findLastDay());
+    const above = narrow(query, findLastDay() + '!-');
     let found;
     if (offset === 0) {
         // Orders a tenth of what ten years hold, and is the same where it is enough.
-        found = await archive.find(narrow(query, formatDay(366) + '-99999999'), NEWEST_FIRST, 0, want);
+        found = await archive.find(narrow(query, formatDay(366) + '-' + findLastDay()), NEWEST_FIRST, 0, want);
         if (found.length === want) {
             return found;
         }
     }
-    found = await archive.find(narrow(query, DATED), NEWEST_FIRST, offset, want);
+    found = await archive.find(past, NEWEST_FIRST, offset, want);
     if (found.length === want) {
         return found;
     }
     let dated = offset + found.length;
     if (found.length === 0 && offset > 0) {
-        dated = await archive.count(narrow(query, DATED));
+        dated = await archive.count(past);
     }
     const skipped = Math.max(0, offset - dated);
-    const odd = await archive.find(narrow(query, ABOVE), NEWEST_FIRST, skipped, want - found.length);
+    const odd = await archive.find(above, NEWEST_FIRST, skipped, want - found.length);
     found = found.concat(odd);
     if (found.length === want) {
         return found;
     }
-    let above = skipped + odd.length;
+    let others = skipped + odd.length;
     if (odd.length === 0 && skipped > 0) {
-        above = await archive.count(narrow(query, ABOVE));
+        others = await archive.count(above);
     }
-    const rest = await archive.find(query, describeOrder(['StudyDate']), dated + above + Math.max(0, skipped - above), want - found.length);
+    const rest = await archive.find(query, describeOrder(['StudyDate']), dated + others + Math.max(0, skipped - others), want - found.length);
     return found.concat(rest);
 }
 
 function sortNewestFirst(studies) {
     function buildKey(study) {
         const date = readValue(study, 'StudyDate') || '';
-        return [date >= '0' && date < ':' ? date : '', readValue(study, 'StudyTime') || '', readValue(study, 'StudyInstanceUID')].join('\u0001');
+        return [date >= '0' && date <= findLastDay() ? '1' + date : '0' + date, readValue(study, 'StudyTime') || '', readValue(study, 'StudyInstanceUID')].join('\u0001');
     }
     return studies.map((study) => [buildKey(study), study]).sort((one, two) => one[0] < two[0] ? 1 : one[0] > two[0] ? -1 : 0).map((pair) => pair[1]);
 }
 
 function formatDay(back) {
     return new Date(Date.now() - back * 86400000).toISOString().slice(0, 10).replace(/-/g, '');
+}
+
+// Tomorrow, which is today somewhere. Later dates are mistakes, as texts that come after all digits ("yesterday"): they do not precede today's studies.
+function findLastDay() {
+    return formatDay(-1);
 }
 
 function clip(range, from, to) {
@@ -329,7 +334,7 @@ async function bracket(archive, query, range, place, near) {
 // Where the database cannot order (Debian's plugin for PostgreSQL): counting is cheap, so this finds the days that hold the wanted studies,
 // and sorts those.
 async function findByDays(archive, query, offset, want, total) {
-    const parts = /^([0-9]{8})?(-)?([0-9]{8})?$/.exec(hasDates(query) ? query.StudyDate : DATED);
+    const parts = /^([0-9]{8})?(-)?([0-9]{8})?$/.exec(hasDates(query) ? query.StudyDate : '00000000-' + findLastDay());
     if (!parts || parts[1] && parts[3] && !parts[2]) {
         throw new Error('not a range of dates');
     }
