@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -326,11 +327,28 @@ namespace
     ~Attempt() { current = outer, items = depth; }
   };
   thread_local Attempt *Attempt::current = NULL;
+
+  // What is lost adds up. Orthanc without memory answers nothing and nobody starts it again: it had better end, and be started again at once.
+  bool memory_is_left()
+  {
+    unsigned long data = 0;
+    rlimit limit;
+    std::FILE *const file = std::fopen("/proc/self/statm", "re");
+    if (file)
+    {
+      if (std::fscanf(file, "%*s %*s %*s %*s %*s %lu", &data) != 1) // pages of data and stacks
+      {
+        data = 0;
+      }
+      std::fclose(file);
+    }
+    return getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || data * sysconf(_SC_PAGESIZE) < limit.rlim_cur / 8 * 7;
+  }
 }
 
 extern "C" void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) noexcept
 {
-  if (Attempt::current)
+  if (Attempt::current && memory_is_left())
   {
     std::fprintf(stderr, "Image refused: %s:%u: %s: %s\n", file, line, function, assertion);
     std::longjmp(Attempt::current->failed, 1);
@@ -460,6 +478,13 @@ extern "C" bool _ZN4gdcm8RLECodec15DecodeByStreamsERSiRSo(void *codec, std::istr
   from.seekg(start);
   return from.good() && segments[0] >= 1 && segments[0] <= 15 && !segments[1] && !segments[2] && !segments[3] && original(codec, from, to) &&
          static_cast<std::size_t>(to.tellp()) <= room;
+}
+
+// GDCM has OpenJPEG start as many threads for each image as there are processors. They stay where an assertion leaves the image, and their stacks with
+// them, until Orthanc has no memory. Orthanc has threads enough.
+extern "C" int opj_codec_set_threads(void *, int)
+{
+  return 1;
 }
 
 // GDCM goes on where OpenJPEG does not take its parameters, as for an image that is one pixel wide.
