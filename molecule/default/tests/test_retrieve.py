@@ -6,17 +6,18 @@ import io
 import pathlib
 import struct
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pydicom
 import pydicom.data
 import pytest
 import requests
-from pydicom import uid
+from pydicom import encaps, uid
 from pynetdicom import _config, build_context
 
 from tests.samples.studies import SAMPLES, to_bytes
 from tests.support.dicom_nodes import ADDRESS, associated, image, new_uid
-from tests.support.lab import address, wait_until_ready
+from tests.support.lab import address, wait_until_ready, web_session
 
 testinfra_hosts = [address("full")]
 PACS = f"https://{ADDRESS}/pacs"
@@ -175,6 +176,130 @@ def test_every_image_in_every_transfer_syntax(host, web, runs_since):
             web.delete(f"{PACS}/studies/{stored['ParentStudy']}", timeout=TIMEOUT)
     assert broken == []
     assert answered > 10_000
+
+
+# --- images that are not what they say of themselves
+
+FEWER_BYTES = {"none": lambda old: b"", "two": lambda old: old[:2], "half": lambda old: old[: len(old) // 4 * 2]}
+MALFORMED = [
+    {"Rows": 0},
+    {"Columns": 0},
+    {"Rows": 0, "Columns": 0},
+    {"Rows": 65535, "Columns": 65535},
+    {"Columns": 1000},
+    {"Rows": 63, "PixelData": "half"},
+    {"Rows": None, "Columns": None},
+    {"SamplesPerPixel": 0},
+    {"SamplesPerPixel": 65535},
+    {"BitsAllocated": 0},
+    {"BitsAllocated": 7},
+    {"BitsStored": 0},
+    {"BitsStored": 17, "HighBit": 31},
+    {"PixelRepresentation": 2, "PlanarConfiguration": 65535},
+    {"PhotometricInterpretation": "YBR_PARTIAL_422"},
+    {"PhotometricInterpretation": "YBR_FULL_422", "BitsStored": 0},
+    {"NumberOfFrames": "0"},
+    {"NumberOfFrames": "3"},
+    {"NumberOfFrames": "2147483647"},
+    {"PixelData": "none"},
+    {"PixelData": "two"},
+    {"PixelData": "half"},
+    {"PixelData": "empty fragments"},
+    {"PixelData": "wrong offsets"},
+    {"PixelData": "wrong segments"},
+]
+# In no, and in each compressed transfer syntax; of one frame and of several.
+MALFORMED_LIKE = [
+    *("CT_small.dcm", "MR_small_RLE.dcm", "SC_rgb_rle_2frame.dcm", "MR_small_jp2klossless.dcm"),
+    *("MR_small_jpeg_ls_lossless.dcm", "examples_ybr_color.dcm", "SC_rgb_small_odd_jpeg.dcm", "SC_rgb_jpeg_gdcm.dcm"),
+]
+
+
+def malformed(like: str, change: dict[str, object]) -> bytes:
+    """One of pydicom's images with other elements; PixelData: what to do to the pixels."""
+    data = pydicom.dcmread(TEST_FILES / like)
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = uid.UID(new_uid())
+    pixels = data["PixelData"]
+    for name, value in change.items():
+        if name != "PixelData":
+            setattr(data, name, value)
+        elif not pixels.is_undefined_length:
+            pixels.value = FEWER_BYTES.get(value, FEWER_BYTES["half"])(pixels.value)
+        else:
+            fragments = list(encaps.generate_fragments(pixels.value))[1:] or [b""]  # the first are the offsets
+            offsets = struct.pack("<II", 0, 0x7FFFFFFF) if value == "wrong offsets" else b""
+            if value == "empty fragments":
+                fragments = [b""] * len(fragments)
+            elif value == "wrong segments":  # of RLE
+                fragments = [b"\xff\xff\xff\x00" + fragment[4:] for fragment in fragments]
+            elif value != "wrong offsets":
+                fragments = [FEWER_BYTES[value](fragment) for fragment in fragments if value != "none"]
+            parts = [struct.pack("<HHI", 0xFFFE, 0xE000, len(part)) + part for part in [offsets, *fragments]]
+            pixels.value = b"".join(parts)
+    return to_bytes(data)
+
+
+def ask_for_malformed(host, web, runs_since, like: str, change: dict[str, object], syntaxes: list[str]) -> int:
+    """Store such an image and ask for it in all ways. It may be refused, and may be answered with anything."""
+    stored = web.post(f"{PACS}/instances", data=malformed(like, change), timeout=TIMEOUT)
+    if stored.status_code != 200:
+        assert stored.status_code == 400, stored.text
+        return 0
+    answers = list(ask_in_all_ways(web, stored.json(), syntaxes))
+    for path in ("matlab", "numpy", "image-uint16", "frames/0/raw"):
+        web.get(f"{PACS}/instances/{stored.json()['ID']}/{path}", timeout=TIMEOUT)
+    web.delete(f"{PACS}/instances/{stored.json()['ID']}", timeout=TIMEOUT)
+    assert started(host) == runs_since[-1], "Orthanc has ended"
+    return len(answers)
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of such values
+@pytest.mark.parametrize(
+    ("like", "change"),
+    [
+        ("CT_small.dcm", {"Rows": 0}),
+        ("CT_small.dcm", {"PixelData": "none"}),
+        ("examples_ybr_color.dcm", {"Columns": 1000}),
+        ("examples_ybr_color.dcm", {"Rows": 63}),
+        ("MR_small_RLE.dcm", {"PixelData": "wrong segments"}),
+        ("SC_rgb_rle_2frame.dcm", {"PixelData": "empty fragments"}),
+        ("SC_rgb_rle_2frame.dcm", {"PhotometricInterpretation": "YBR_PARTIAL_422"}),
+    ],
+)
+def test_a_malformed_image_does_not_end_the_archive(host, web, runs_since, like, change):
+    """Each of these did."""
+    syntaxes = [uid.ExplicitVRLittleEndian, uid.JPEGLSLossless, uid.JPEG2000Lossless]
+    assert ask_for_malformed(host, web, runs_since, like, change, syntaxes)
+
+
+@pytest.mark.long
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("like", MALFORMED_LIKE)
+def test_malformed_images_do_not_end_the_archive(host, web, runs_since, like):
+    syntaxes = [*SOME_SYNTAXES, "1.2.840.10008.1.2.4.51", uid.JPEG2000MCLossless]
+    answered = [ask_for_malformed(host, web, runs_since, like, change, syntaxes) for change in MALFORMED]
+    assert len([one for one in answered if one]) > len(MALFORMED) / 2
+
+
+def test_reading_while_others_are_deleted_does_not_hang_the_archive(web, runs_since):
+    """With SQLite, the index and the cache of images waited for each other within seconds."""
+
+    def read_and_delete(_number: int) -> list[int]:
+        answers = []
+        with web_session() as session:
+            for _time in range(5):
+                file = malformed("CT_small.dcm", {})
+                stored = session.post(f"{PACS}/instances", data=file, timeout=TIMEOUT).json()["ID"]
+                instance = f"{PACS}/instances/{stored}"
+                answers += [session.get(f"{instance}/matlab", timeout=TIMEOUT).status_code for _again in range(3)]
+                answers.append(session.delete(instance, timeout=TIMEOUT).status_code)
+        return answers
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = [answer for each in threads.map(read_and_delete, range(8)) for answer in each]
+    assert len(answers) == 8 * 5 * 4
+    assert 200 in answers
+    assert web.get(f"{PACS}/statistics", timeout=TIMEOUT).status_code == 200
 
 
 # --- what is nested too deep

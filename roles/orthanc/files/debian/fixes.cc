@@ -7,17 +7,30 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <csetjmp>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <istream>
 #include <vector>
 
 #include <dcmtk/config/osconfig.h>
+#include <dcmtk/dcmdata/dcpixseq.h>
+#include <dcmtk/dcmdata/dcpxitem.h>
 #include <dcmtk/dcmdata/dcsequen.h>
+#include <dcmtk/dcmimgle/dcmimage.h>
+#include <dcmtk/dcmimgle/dipixel.h>
+
+#include <gdcm-3.0/gdcmBitmap.h> // what is used of it is inline: nothing is linked
 
 namespace
 {
@@ -80,10 +93,142 @@ extern "C" int pthread_attr_setstacksize(pthread_attr_t *attributes, std::size_t
   return original(attributes, size < STACK ? STACK : size);
 }
 
+// Whoever reads an image from Orthanc's cache keeps the cache until the index answers; whoever deletes with SQLite keeps the index until the cache is free.
+// When these two meet, Orthanc hangs for ever. Threads that wait for each other are found here, and for one of them the lock fails: Boost makes that an
+// exception, and the request is answered with an error. A thread that merely waits long is not in such a circle.
+namespace
+{
+  struct Waiting
+  {
+    pid_t thread;
+    pthread_mutex_t *mutex;
+    bool may_fail;
+  };
+  Waiting waiting[1024]; // as many as the container may have threads
+  pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER;
+
+  struct Table
+  {
+    Table()
+    {
+      while (pthread_mutex_trylock(&table) != 0)
+      {
+        sched_yield();
+      }
+    }
+    ~Table() { pthread_mutex_unlock(&table); }
+  };
+
+  Waiting *of(pid_t thread)
+  {
+    for (Waiting &one : waiting)
+    {
+      if (one.thread == thread)
+      {
+        return &one;
+      }
+    }
+    return NULL;
+  }
+
+  // A mutex in the table is there: who waits for it leaves the table before going on.
+  bool should_fail(const Waiting &self)
+  {
+    pid_t owner = self.mutex->__data.__owner;
+    for (unsigned i = 0; i < 64; ++i)
+    {
+      if (owner == self.thread)
+      {
+        return true;
+      }
+      const Waiting *const other = owner ? of(owner) : NULL;
+      // One of the circle is enough: who waits for the index, which is in the heap, not for the cache, in the stack of main(), which is above.
+      if (!other || (other->may_fail && other->mutex < self.mutex))
+      {
+        return false;
+      }
+      owner = other->mutex->__data.__owner;
+    }
+    return false;
+  }
+
+  // Libraries in C do not look whether a lock has failed: of Orthanc itself only.
+  bool of_the_program(void *caller)
+  {
+    Dl_info one, program;
+    return dladdr(caller, &one) && dladdr(reinterpret_cast<void *>(getauxval(AT_ENTRY)), &program) && one.dli_fbase == program.dli_fbase;
+  }
+
+  int lock_for_a_moment(pthread_mutex_t *mutex)
+  {
+    timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += 20000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &until);
+  }
+}
+
+extern "C" int pthread_mutex_lock(pthread_mutex_t *mutex) noexcept
+{
+  int result = pthread_mutex_trylock(mutex);
+  if (result != EBUSY)
+  {
+    return result;
+  }
+  static const auto original = replaced<decltype(&pthread_mutex_lock)>("pthread_mutex_lock");
+  if (mutex->__data.__kind != PTHREAD_MUTEX_TIMED_NP && mutex->__data.__kind != PTHREAD_MUTEX_RECURSIVE_NP)
+  {
+    return original(mutex);
+  }
+  result = lock_for_a_moment(mutex);
+  if (result != ETIMEDOUT)
+  {
+    return result;
+  }
+  const bool may_fail = of_the_program(__builtin_return_address(0));
+  Waiting *self;
+  {
+    const Table locked;
+    self = of(0);
+    if (self)
+    {
+      *self = {gettid(), mutex, may_fail};
+    }
+  }
+  if (!self)
+  {
+    return original(mutex);
+  }
+  unsigned found = 0;
+  while (result == ETIMEDOUT && found < 2)
+  {
+    result = lock_for_a_moment(mutex);
+    const Table locked;
+    found = result == ETIMEDOUT && may_fail && should_fail(*self) ? found + 1 : 0;
+  }
+  {
+    const Table locked;
+    self->thread = 0;
+  }
+  if (result == ETIMEDOUT)
+  {
+    std::fprintf(stderr, "Threads wait for each other: a request fails\n");
+    return EDEADLK;
+  }
+  return result;
+}
+
 // DCMTK reads sequences in sequences by recursion, without a limit before 3.7.1: a file of some kilobytes overruns any stack.
 static OFCondition nested_too_deep()
 {
   return makeOFCondition(1024, 1, OF_error, "Sequences are nested deeper than 64 levels"); // modules from 1024 are free for use
+}
+
+static OFCondition lacks_pixels()
+{
+  return makeOFCondition(1024, 2, OF_error, "The image has fewer pixels than it says");
 }
 
 OFCondition DcmSequenceOfItems::read(DcmInputStream &stream, const E_TransferSyntax syntax, const E_GrpLenEncoding lengths, const Uint32 maximum)
@@ -108,6 +253,33 @@ OFCondition DcmSequenceOfItems::write(DcmOutputStream &stream, const E_TransferS
 // DCMTK before 3.7.0 pads JPEG-LS of odd length in the memory of the pixels, which may be shorter. It is padded again when it is stored.
 extern "C" void _ZN15DJLSEncoderBase21fixPaddingIfNecessaryEPhmRmb(Uint8 *, std::size_t, unsigned long &, OFBool)
 {
+}
+
+// DCMTK's decoders take the bytes of a fragment that has none. Offset tables are often empty: their length is looked at first.
+OFCondition DcmOtherByteOtherWord::getUint8Array(Uint8 *&bytes)
+{
+  static const auto original = replaced<OFCondition (*)(DcmOtherByteOtherWord *, Uint8 *&)>("_ZN21DcmOtherByteOtherWord13getUint8ArrayERPh");
+  const OFCondition result = original(this, bytes);
+  return result.good() && !bytes && ident() == EVR_pixelItem ? lacks_pixels() : result;
+}
+
+// DCMTK's JPEG-LS takes pixels of as many frames as the image says, although there may be fewer, or none.
+extern "C" OFCondition _ZNK15DJLSEncoderBase19compressCookedFrameEP16DcmPixelSequenceP10DicomImageRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEERNS4_4listIjSaIjEEERmPK18DJLSCodecParameterjt(
+  const void *encoder, void *sequence, DicomImage *image, void *interpretation, void *offsets, unsigned long &size, const void *parameters, Uint32 frame,
+  Uint16 deviation)
+{
+  static const auto original =
+    replaced<OFCondition (*)(const void *, void *, DicomImage *, void *, void *, unsigned long &, const void *, Uint32, Uint16)>(
+      "_ZNK15DJLSEncoderBase19compressCookedFrameEP16DcmPixelSequenceP10DicomImageRKNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEEERNS4_4listIjSaIjEEE"
+      "RmPK18DJLSCodecParameterjt");
+  const DiPixel *const pixels = image ? image->getInterData() : NULL;
+  const void *const data = pixels ? pixels->getData() : NULL;
+  bool all = data && pixels->getCount() / (frame + 1) >= image->getWidth() * image->getHeight();
+  for (int i = 0; all && pixels->getPlanes() > 1 && i < pixels->getPlanes(); ++i)
+  {
+    all = static_cast<const void *const *>(data)[i] != NULL;
+  }
+  return all ? original(encoder, sequence, image, interpretation, offsets, size, parameters, frame, deviation) : lacks_pixels();
 }
 
 // GDCM has its own parser, with the same fault. It takes exceptions of its own types for broken files, which it tries to read in other ways.
@@ -155,11 +327,28 @@ namespace
     ~Attempt() { current = outer, items = depth; }
   };
   thread_local Attempt *Attempt::current = NULL;
+
+  // What is lost adds up. Orthanc without memory answers nothing and nobody starts it again: it had better end, and be started again at once.
+  bool memory_is_left()
+  {
+    unsigned long data = 0;
+    rlimit limit;
+    std::FILE *const file = std::fopen("/proc/self/statm", "re");
+    if (file)
+    {
+      if (std::fscanf(file, "%*s %*s %*s %*s %*s %lu", &data) != 1) // pages of data and stacks
+      {
+        data = 0;
+      }
+      std::fclose(file);
+    }
+    return getrlimit(RLIMIT_DATA, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || data * sysconf(_SC_PAGESIZE) < limit.rlim_cur / 8 * 7;
+  }
 }
 
 extern "C" void __assert_fail(const char *assertion, const char *file, unsigned line, const char *function) noexcept
 {
-  if (Attempt::current)
+  if (Attempt::current && memory_is_left())
   {
     std::fprintf(stderr, "Image refused: %s:%u: %s: %s\n", file, line, function, assertion);
     std::longjmp(Attempt::current->failed, 1);
@@ -184,7 +373,60 @@ ATTEMPT(_ZN4gdcm21ImageApplyLookupTable5ApplyEv, NONE)
 ATTEMPT(_ZN4gdcm25ImageChangeTransferSyntax6ChangeEv, NONE)
 ATTEMPT(_ZN4gdcm30ImageChangePlanarConfiguration6ChangeEv, NONE)
 ATTEMPT(_ZN4gdcm36ImageChangePhotometricInterpretation6ChangeEv, NONE)
-ATTEMPT(_ZNK4gdcm6Bitmap9GetBufferEPc, ONE)
+
+// GDCM believes what an image says of itself: it divides by numbers that are 0, reads on where pixels end, and counts bytes in 32 bits.
+namespace
+{
+  bool sound(const gdcm::Bitmap &image, void *caller, std::uint64_t &size)
+  {
+    static const auto dimensions = linked<const unsigned *(*)(const gdcm::Bitmap *)>("_ZNK4gdcm6Bitmap13GetDimensionsEv", caller);
+    static const auto length = linked<unsigned long (*)(const gdcm::Bitmap *)>("_ZNK4gdcm6Bitmap15GetBufferLengthEv", caller);
+    static const auto samples = linked<unsigned short (*)(const gdcm::PixelFormat *)>("_ZNK4gdcm11PixelFormat18GetSamplesPerPixelEv", caller);
+    const gdcm::PixelFormat &format = image.GetPixelFormat();
+    const unsigned *const sides = dimensions(&image);
+    const std::uint64_t bits = format.GetBitsAllocated();
+    const std::uint64_t pixels = std::uint64_t(sides[0]) * sides[1]; // of 16 bits each
+    if (!pixels || !sides[2] || sides[2] > UINT32_MAX / pixels || !bits || bits > 64 || format.GetBitsStored() < 1 || format.GetBitsStored() > bits ||
+        format.GetHighBit() >= bits || format.GetPixelRepresentation() > 1 || samples(&format) < 1 || samples(&format) > 4)
+    {
+      return false;
+    }
+    size = (pixels * sides[2] * samples(&format) * bits + 7) / 8;
+    return size <= UINT32_MAX && length(&image) >= size;
+  }
+}
+
+extern "C" bool _ZNK4gdcm6Bitmap9GetBufferEPc(const gdcm::Bitmap *image, char *buffer)
+{
+  static const auto original = linked<bool (*)(const gdcm::Bitmap *, char *)>("_ZNK4gdcm6Bitmap9GetBufferEPc", __builtin_return_address(0));
+  std::uint64_t size;
+  Attempt attempt;
+  return setjmp(attempt.failed) == 0 && sound(*image, __builtin_return_address(0), size) && original(image, buffer);
+}
+
+#define ENCODER(LENGTH_AND_NAME) \
+  extern "C" bool _ZN4gdcm25ImageChangeTransferSyntax##LENGTH_AND_NAME##ERKNS_11DataElementERKNS_6BitmapERS4_( \
+    void *change, const gdcm::DataElement &pixels, const gdcm::Bitmap &input, gdcm::Bitmap &output) \
+  { \
+    static const auto original = linked<bool (*)(void *, const gdcm::DataElement &, const gdcm::Bitmap &, gdcm::Bitmap &)>( \
+      "_ZN4gdcm25ImageChangeTransferSyntax" #LENGTH_AND_NAME "ERKNS_11DataElementERKNS_6BitmapERS4_", __builtin_return_address(0)); \
+    return encodable(pixels, input, __builtin_return_address(0)) && original(change, pixels, input, output); \
+  }
+namespace
+{
+  bool encodable(const gdcm::DataElement &pixels, const gdcm::Bitmap &image, void *caller)
+  {
+    static const auto bytes = linked<const gdcm::ByteValue *(*)(const gdcm::DataElement *)>("_ZNK4gdcm11DataElement12GetByteValueEv", caller);
+    const gdcm::ByteValue *const value = bytes(&pixels);
+    std::uint64_t size;
+    return value && sound(image, caller, size) && value->GetLength() >= size;
+  }
+}
+ENCODER(11TryRAWCodec)
+ENCODER(11TryRLECodec)
+ENCODER(12TryJPEGCodec)
+ENCODER(14TryJPEGLSCodec)
+ENCODER(16TryJPEG2000Codec)
 
 // GDCM and DCMTK each bring their CharLS: the same names with other arguments. Where both are loaded, GDCM calls DCMTK's and crashes. 1 is an error in both.
 typedef std::size_t Words(std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t, std::size_t);
@@ -206,6 +448,43 @@ extern "C" bool _ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm(
   static const auto original = linked<decltype(&_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm)>(
     "_ZN4gdcm13JPEG2000Codec19CodeFrameIntoBufferEPcmRmPKcm", __builtin_return_address(0));
   return size >= 1024 && original(codec, written, room, length, pixels, size);
+}
+
+// GDCM's RLE takes the offsets of more segments than a header has room for, and writes what it makes of a frame's pixels over the frame's end.
+namespace
+{
+  thread_local std::size_t room_of_frame = SIZE_MAX;
+}
+
+extern "C" std::size_t _ZN4gdcm8RLECodec14DecodeFragmentERKNS_8FragmentEPcm(void *codec, const void *fragment, char *buffer, std::size_t room)
+{
+  static const auto original = linked<decltype(&_ZN4gdcm8RLECodec14DecodeFragmentERKNS_8FragmentEPcm)>(
+    "_ZN4gdcm8RLECodec14DecodeFragmentERKNS_8FragmentEPcm", __builtin_return_address(0));
+  room_of_frame = room;
+  const std::size_t length = original(codec, fragment, buffer, room);
+  room_of_frame = SIZE_MAX;
+  return length;
+}
+
+extern "C" bool _ZN4gdcm8RLECodec15DecodeByStreamsERSiRSo(void *codec, std::istream &from, std::ostream &to)
+{
+  static const auto original = linked<decltype(&_ZN4gdcm8RLECodec15DecodeByStreamsERSiRSo)>(
+    "_ZN4gdcm8RLECodec15DecodeByStreamsERSiRSo", __builtin_return_address(0));
+  const std::size_t room = room_of_frame; // is left out where an assertion leaves the rest
+  room_of_frame = SIZE_MAX;
+  unsigned char segments[4] = {};
+  const std::istream::pos_type start = from.tellg();
+  from.read(reinterpret_cast<char *>(segments), sizeof segments);
+  from.seekg(start);
+  return from.good() && segments[0] >= 1 && segments[0] <= 15 && !segments[1] && !segments[2] && !segments[3] && original(codec, from, to) &&
+         static_cast<std::size_t>(to.tellp()) <= room;
+}
+
+// GDCM has OpenJPEG start as many threads for each image as there are processors. They stay where an assertion leaves the image, and their stacks with
+// them, until Orthanc has no memory. Orthanc has threads enough.
+extern "C" int opj_codec_set_threads(void *, int)
+{
+  return 1;
 }
 
 // GDCM goes on where OpenJPEG does not take its parameters, as for an image that is one pixel wide.
