@@ -279,8 +279,61 @@ extern "C" std::istream &_ZNSi4readEPcl(std::istream &stream, char *bytes, std::
   return original(stream, bytes, size);
 }
 
-// OpenJPEG gives each decoder threads of its own, as GDCM asks for, and GDCM leaves the decoder, with them, where a file is broken.
+// OpenJPEG gives each decoder threads of its own, as GDCM asks for. GDCM leaves the decoder, with them, and the image where a file is broken.
 extern "C" int opj_codec_set_threads(void *, int)
 {
   return 1;
+}
+
+// What is left is cleared away before the thread makes its next decoder; not what a failed assertion interrupted, which cannot be used.
+namespace
+{
+  thread_local void *decoder = NULL;
+  thread_local void *decoded = NULL;
+}
+#define OF_OPENJPEG(NAME) static const auto original = linked<decltype(&NAME)>(#NAME, __builtin_return_address(0))
+
+extern "C" void opj_destroy_codec(void *codec)
+{
+  OF_OPENJPEG(opj_destroy_codec);
+  decoder = codec == decoder ? NULL : decoder;
+  original(codec);
+}
+
+extern "C" void opj_image_destroy(void *image)
+{
+  OF_OPENJPEG(opj_image_destroy);
+  decoded = image == decoded ? NULL : decoded;
+  original(image);
+}
+
+extern "C" void *opj_create_decompress(int format)
+{
+  OF_OPENJPEG(opj_create_decompress);
+  static const auto destroy_codec = linked<void (*)(void *)>("opj_destroy_codec", __builtin_return_address(0));
+  static const auto destroy_image = linked<void (*)(void *)>("opj_image_destroy", __builtin_return_address(0));
+  destroy_codec(decoder); // or NULL: nothing is done
+  destroy_image(decoded);
+  decoded = NULL;
+  return decoder = original(format);
+}
+
+extern "C" int opj_read_header(void *stream, void *codec, void **image)
+{
+  OF_OPENJPEG(opj_read_header);
+  decoder = NULL;
+  const int done = original(stream, codec, image);
+  decoder = codec;
+  decoded = done ? *image : NULL;
+  return done;
+}
+
+extern "C" int opj_decode(void *codec, void *stream, void *image)
+{
+  OF_OPENJPEG(opj_decode);
+  decoder = decoded = NULL;
+  const int done = original(codec, stream, image);
+  decoder = codec;
+  decoded = image;
+  return done;
 }
