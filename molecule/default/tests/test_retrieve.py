@@ -546,3 +546,73 @@ def test_orthancs_own_routes_with_an_encoded_query(web, studies):
         answer = web.get(f"{PACS}/studies/{study}?{query}", timeout=TIMEOUT).json()
         assert answer["RequestedTags"] == {"PatientName": PERSON, "ModalitiesInStudy": "OT"}, separator
     assert len(web.get(f"{PACS}/changes?limit=%31", timeout=TIMEOUT).json()["Changes"]) == 1
+
+
+# --- files whose header tells wrong lengths, and broken JPEG 2000
+
+
+def with_meta_header(*elements: bytes, length: int | None = None) -> bytes:
+    """A small image with these elements in its meta header, and no transfer syntax but what stands there."""
+    body = to_bytes(image(new_uid(), new_uid()))
+    body = body[body.index(struct.pack("<HH", 0x0008, 0x0016)) :]
+    header = b"".join(elements)
+    preamble = bytes(128) + b"DICM" + element(0, "UL", struct.pack("<I", len(header) if length is None else length))
+    return preamble + header + body
+
+
+def element(number: int, vr: str, value: bytes, length: int | None = None) -> bytes:
+    """An element of the meta header, which may tell another length than its value has."""
+    length = len(value) if length is None else length
+    form = "<HH2sH" if vr in ("UI", "UL", "SH") else "<HH2sxxI"
+    return struct.pack(form, 2, number, vr.encode(), length) + value
+
+
+SYNTAX = element(0x10, "UI", b"1.2.840.10008.1.2.1\0")
+VERSION = element(1, "OB", b"\0\1")
+WRONG_LENGTHS = {
+    "an element of 64 MB": with_meta_header(element(1, "OB", b"\0\1", 0x04000002), SYNTAX),
+    "an element of 4 GB": with_meta_header(element(1, "OB", b"\0\1", 0xFFFFFFF0), SYNTAX),
+    "an element without an end": with_meta_header(element(1, "OB", b"\0\1", 0xFFFFFFFF), SYNTAX),
+    "a transfer syntax of 64 kB": with_meta_header(VERSION, element(0x10, "UI", b"1.2.840.10008.1.2.1\0", 0xFF14)),
+    "a name of 64 kB": with_meta_header(VERSION, SYNTAX, element(0x13, "SH", b"NAME", 0xFFFE)),
+    "half an element at the end": with_meta_header(VERSION, SYNTAX, element(1, "OB", b"")[:8]),
+    "an element whose length is cut": with_meta_header(VERSION, SYNTAX, element(1, "OB", b"")[:10]),
+    "a header of 4 GB": with_meta_header(VERSION, SYNTAX, length=0xFFFFFFFF),
+    "a header of 1.5 GB": with_meta_header(VERSION, SYNTAX, length=0x60000000),
+    "a header that is too short": with_meta_header(VERSION, SYNTAX, length=len(VERSION) + len(SYNTAX) - 5),
+}
+
+
+@pytest.mark.parametrize("file", WRONG_LENGTHS.values(), ids=list(WRONG_LENGTHS))
+def test_wrong_lengths_in_the_meta_header(host, web, runs_since, file):
+    """Stored or refused; no other memory is read, of which the log would tell as of a transfer syntax."""
+
+    def told() -> str:
+        with host.sudo():
+            return host.check_output("docker logs lightbox-orthanc 2>&1 | grep -ac 'Unsupported transfer syntax' || true")
+
+    before = told()
+    answer = web.post(f"{PACS}/instances", data=file, timeout=TIMEOUT)
+    statuses = {answer.status_code, stow(web, file)}
+    if answer.status_code == 200:
+        web.delete(f"{PACS}/studies/{answer.json()['ParentStudy']}", timeout=TIMEOUT)
+    assert statuses <= {200, 400, 404, 409}
+    assert web.get(f"{PACS}/system", timeout=TIMEOUT).status_code == 200
+    assert told() == before
+    assert started(host) == runs_since[-1]
+
+
+def test_a_broken_jpeg_2000_image_leaves_no_threads(host, web, store):
+    def threads() -> int:
+        with host.sudo():
+            process = host.check_output("docker inspect --format '{{.State.Pid}}' lightbox-orthanc")
+            return int(host.check_output(f"ls /proc/{process}/task | wc -l"))
+
+    file = bytearray((TEST_FILES / "JPEG2000.dcm").read_bytes())
+    file[file.index(b"\xff\x4f\xff\x51") + 98] = 0xFF  # how the second component is coded
+    path = f"{PACS}/instances/{store(bytes(file))['ID']}"
+    before = threads()
+    for _ in range(10):
+        assert web.get(f"{path}/preview", timeout=TIMEOUT).status_code == 415
+        assert web.get(f"{path}/file?transcode=1.2.840.10008.1.2.1", timeout=TIMEOUT).status_code == 404
+    assert threads() <= before + 5

@@ -506,3 +506,113 @@ extern "C" int opj_start_compress(void *codec, void *image, void *stream)
   static const auto original = linked<decltype(&opj_start_compress)>("opj_start_compress", __builtin_return_address(0));
   return codec != not_set_up && original(codec, image, stream);
 }
+
+// Orthanc looks for the pixels of each file with a parser of its own, which believes the lengths in the meta header: it reads other memory, whose bytes the
+// log then holds, or for ever. It asks for 144 bytes first, the preamble and the header's length. Where the rest does not fit, the file is empty for it:
+// DCMTK alone decides then whether it is stored. No real header is longer than some hundred bytes.
+namespace
+{
+  const std::size_t PREAMBLE = 144;
+  const std::size_t LONGEST_META_HEADER = 1 << 20;
+
+  std::size_t little_endian(const char *bytes, unsigned count)
+  {
+    return count ? static_cast<unsigned char>(*bytes) | little_endian(bytes + 1, count - 1) << 8 : 0;
+  }
+
+  bool meta_header_fits(const char *header, std::size_t size)
+  {
+    while (size >= 8)
+    {
+      const char vr[] = {header[4], header[5], 0};
+      const bool is_short = std::strstr("AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US", vr) && std::strlen(vr) == 2;
+      const std::size_t before = is_short ? 8 : 12;
+      const std::size_t length = is_short ? little_endian(header + 6, 2) : size < before ? 0 : little_endian(header + 8, 4);
+      if (size < before || size - before < length)
+      {
+        return false;
+      }
+      header += before + length;
+      size -= before + length;
+    }
+    return size == 0;
+  }
+}
+
+extern "C" std::istream &_ZNSi4readEPcl(std::istream &stream, char *bytes, std::streamsize size)
+{
+  static const auto original = replaced<decltype(&_ZNSi4readEPcl)>("_ZNSi4readEPcl");
+  original(stream, bytes, size);
+  if (size != PREAMBLE || stream.gcount() != size || std::memcmp(bytes + 128, "DICM\2\0\0\0UL\4", 12) != 0)
+  {
+    return stream;
+  }
+  const std::size_t length = little_endian(bytes + 140, 4);
+  std::vector<char> header(length <= LONGEST_META_HEADER ? length : 0);
+  original(stream, header.data(), header.size());
+  if (header.size() != length || stream.gcount() != static_cast<std::streamsize>(length) || !meta_header_fits(header.data(), length))
+  {
+    return original(stream, bytes, 0); // none were read
+  }
+  stream.seekg(0);
+  return original(stream, bytes, size);
+}
+
+// OpenJPEG gives each decoder threads of its own, as GDCM asks for. GDCM leaves the decoder, with them, and the image where a file is broken.
+extern "C" int opj_codec_set_threads(void *, int)
+{
+  return 1;
+}
+
+// What is left is cleared away before the thread makes its next decoder; not what a failed assertion interrupted, which cannot be used.
+namespace
+{
+  thread_local void *decoder = NULL;
+  thread_local void *decoded = NULL;
+}
+#define OF_OPENJPEG(NAME) static const auto original = linked<decltype(&NAME)>(#NAME, __builtin_return_address(0))
+
+extern "C" void opj_destroy_codec(void *codec)
+{
+  OF_OPENJPEG(opj_destroy_codec);
+  decoder = codec == decoder ? NULL : decoder;
+  original(codec);
+}
+
+extern "C" void opj_image_destroy(void *image)
+{
+  OF_OPENJPEG(opj_image_destroy);
+  decoded = image == decoded ? NULL : decoded;
+  original(image);
+}
+
+extern "C" void *opj_create_decompress(int format)
+{
+  OF_OPENJPEG(opj_create_decompress);
+  static const auto destroy_codec = linked<void (*)(void *)>("opj_destroy_codec", __builtin_return_address(0));
+  static const auto destroy_image = linked<void (*)(void *)>("opj_image_destroy", __builtin_return_address(0));
+  destroy_codec(decoder); // or NULL: nothing is done
+  destroy_image(decoded);
+  decoded = NULL;
+  return decoder = original(format);
+}
+
+extern "C" int opj_read_header(void *stream, void *codec, void **image)
+{
+  OF_OPENJPEG(opj_read_header);
+  decoder = NULL;
+  const int done = original(stream, codec, image);
+  decoder = codec;
+  decoded = done ? *image : NULL;
+  return done;
+}
+
+extern "C" int opj_decode(void *codec, void *stream, void *image)
+{
+  OF_OPENJPEG(opj_decode);
+  decoder = decoded = NULL;
+  const int done = original(codec, stream, image);
+  decoder = codec;
+  decoded = image;
+  return done;
+}
