@@ -481,7 +481,7 @@ extern "C" bool _ZN4gdcm8RLECodec15DecodeByStreamsERSiRSo(void *codec, std::istr
 }
 
 // GDCM has OpenJPEG start as many threads for each image as there are processors. They stay where an assertion leaves the image, and their stacks with
-// them, until Orthanc has no memory. Orthanc has threads enough.
+// them, until Orthanc has no memory. So they do where a file is broken. Orthanc has threads enough.
 extern "C" int opj_codec_set_threads(void *, int)
 {
   return 1;
@@ -558,13 +558,7 @@ extern "C" std::istream &_ZNSi4readEPcl(std::istream &stream, char *bytes, std::
   return original(stream, bytes, size);
 }
 
-// OpenJPEG gives each decoder threads of its own, as GDCM asks for. GDCM leaves the decoder, with them, and the image where a file is broken.
-extern "C" int opj_codec_set_threads(void *, int)
-{
-  return 1;
-}
-
-// What is left is cleared away before the thread makes its next decoder; not what a failed assertion interrupted, which cannot be used.
+// GDCM leaves OpenJPEG's decoder and the image where a file is broken. What is left is cleared away before the thread makes its next decoder; not what a failed assertion interrupted, which cannot be used.
 namespace
 {
   thread_local void *decoder = NULL;
