@@ -21,6 +21,7 @@
 #include <cstring>
 #include <ctime>
 #include <istream>
+#include <string>
 #include <vector>
 
 #include <dcmtk/config/osconfig.h>
@@ -507,27 +508,46 @@ extern "C" int opj_start_compress(void *codec, void *image, void *stream)
   return codec != not_set_up && original(codec, image, stream);
 }
 
-// Orthanc looks for the pixels of each file with a parser of its own, which believes the lengths in the meta header: it reads other memory, whose bytes the
-// log then holds, or for ever. It asks for 144 bytes first, the preamble and the header's length. Where the rest does not fit, the file is empty for it:
-// DCMTK alone decides then whether it is stored. No real header is longer than some hundred bytes.
+// Orthanc looks for the pixels of each file with a parser of its own, which believes the lengths that the file tells: in the meta header it reads other
+// memory, whose bytes the log then holds, or for ever; behind it, it takes and fills as much memory as the length says. It asks for 144 bytes first, the
+// preamble and the header's length. Where the rest does not fit, the file is empty for it: DCMTK alone decides then whether it is stored.
 namespace
 {
+  typedef std::istream &ReadBytes(std::istream &, char *, std::streamsize);
   const std::size_t PREAMBLE = 144;
-  const std::size_t LONGEST_META_HEADER = 1 << 20;
+  const std::size_t LONGEST_META_HEADER = 1 << 20; // real ones have some hundred bytes
+  const std::size_t UNDEFINED = 0xffffffff;
 
-  std::size_t little_endian(const char *bytes, unsigned count)
+  std::size_t number(const char *bytes, unsigned count, bool is_big = false)
   {
-    return count ? static_cast<unsigned char>(*bytes) | little_endian(bytes + 1, count - 1) << 8 : 0;
+    std::size_t value = 0;
+    for (unsigned byte = 0; byte < count; ++byte)
+    {
+      value = value << 8 | static_cast<unsigned char>(bytes[is_big ? byte : count - 1 - byte]);
+    }
+    return value;
+  }
+
+  bool has_short_length(const char *vr)
+  {
+    const char known[] = "AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US";
+    for (const char *one = known; one < known + sizeof known - 1; one += 3)
+    {
+      if (std::memcmp(one, vr, 2) == 0)
+      {
+        return true;
+      }
+    }
+    return false;
   }
 
   bool meta_header_fits(const char *header, std::size_t size)
   {
     while (size >= 8)
     {
-      const char vr[] = {header[4], header[5], 0};
-      const bool is_short = std::strstr("AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US", vr) && std::strlen(vr) == 2;
+      const bool is_short = has_short_length(header + 4);
       const std::size_t before = is_short ? 8 : 12;
-      const std::size_t length = is_short ? little_endian(header + 6, 2) : size < before ? 0 : little_endian(header + 8, 4);
+      const std::size_t length = is_short ? number(header + 6, 2) : size < before ? 0 : number(header + 8, 4);
       if (size < before || size - before < length)
       {
         return false;
@@ -537,20 +557,65 @@ namespace
     }
     return size == 0;
   }
+
+  // As Orthanc goes through them: what has an undefined length is entered, all else is skipped.
+  bool elements_fit(std::istream &stream, ReadBytes *read, std::size_t at, std::size_t size, bool is_implicit, bool is_big)
+  {
+    int depth = 0;
+    char head[12] = {};
+    while (size - at >= 8)
+    {
+      stream.seekg(at);
+      if (!read(stream, head, size - at < sizeof head ? 8 : sizeof head))
+      {
+        return false;
+      }
+      const std::size_t tag = number(head, 2, is_big) << 16 | number(head + 2, 2, is_big);
+      const bool is_item = tag >> 16 == 0xfffe;
+      const bool is_short = !is_item && !is_implicit && has_short_length(head + 4);
+      const std::size_t before = is_item || is_implicit || is_short ? 8 : 12;
+      const std::size_t told = is_short ? number(head + 6, 2, is_big) : number(head + before - 4, 4, is_big);
+      const std::size_t length = told == UNDEFINED ? 0 : told;
+      if (size - at < before || size - at - before < length)
+      {
+        return false;
+      }
+      if (tag == 0x7fe00010 && depth == 0)
+      {
+        return true;
+      }
+      depth += told == UNDEFINED && !is_item;
+      depth -= tag == 0xfffee0dd;
+      at += before + length;
+    }
+    return true;
+  }
+
+  bool fits(std::istream &stream, ReadBytes *read, std::size_t length)
+  {
+    std::vector<char> header(length <= LONGEST_META_HEADER ? length : 0);
+    read(stream, header.data(), header.size());
+    if (header.size() != length || stream.gcount() != static_cast<std::streamsize>(length) || !meta_header_fits(header.data(), length))
+    {
+      return false;
+    }
+    const std::string all(header.begin(), header.end());
+    const bool is_implicit = all.find(std::string("\2\0\x10\0UI\x12\0" "1.2.840.10008.1.2\0", 26)) != std::string::npos;
+    const bool is_big = all.find(std::string("\2\0\x10\0UI\x14\0" "1.2.840.10008.1.2.2\0", 28)) != std::string::npos;
+    stream.seekg(0, std::ios::end);
+    return elements_fit(stream, read, PREAMBLE + length, stream.tellg(), is_implicit, is_big);
+  }
 }
 
 extern "C" std::istream &_ZNSi4readEPcl(std::istream &stream, char *bytes, std::streamsize size)
 {
-  static const auto original = replaced<decltype(&_ZNSi4readEPcl)>("_ZNSi4readEPcl");
+  static ReadBytes *const original = replaced<ReadBytes *>("_ZNSi4readEPcl");
   original(stream, bytes, size);
   if (size != PREAMBLE || stream.gcount() != size || std::memcmp(bytes + 128, "DICM\2\0\0\0UL\4", 12) != 0)
   {
     return stream;
   }
-  const std::size_t length = little_endian(bytes + 140, 4);
-  std::vector<char> header(length <= LONGEST_META_HEADER ? length : 0);
-  original(stream, header.data(), header.size());
-  if (header.size() != length || stream.gcount() != static_cast<std::streamsize>(length) || !meta_header_fits(header.data(), length))
+  if (!fits(stream, original, number(bytes + 140, 4)))
   {
     return original(stream, bytes, 0); // none were read
   }
