@@ -548,7 +548,7 @@ def test_orthancs_own_routes_with_an_encoded_query(web, studies):
     assert len(web.get(f"{PACS}/changes?limit=%31", timeout=TIMEOUT).json()["Changes"]) == 1
 
 
-# --- files whose header tells wrong lengths, and broken JPEG 2000
+# --- files that tell wrong lengths, and broken JPEG 2000
 
 
 def with_meta_header(*elements: bytes, length: int | None = None) -> bytes:
@@ -589,7 +589,9 @@ def test_wrong_lengths_in_the_meta_header(host, web, runs_since, file):
 
     def told() -> str:
         with host.sudo():
-            return host.check_output("docker logs lightbox-orthanc 2>&1 | grep -ac 'Unsupported transfer syntax' || true")
+            return host.check_output(
+                "docker logs lightbox-orthanc 2>&1 | grep -ac 'Unsupported transfer syntax' || true"
+            )
 
     before = told()
     answer = web.post(f"{PACS}/instances", data=file, timeout=TIMEOUT)
@@ -602,17 +604,32 @@ def test_wrong_lengths_in_the_meta_header(host, web, runs_since, file):
     assert started(host) == runs_since[-1]
 
 
-def test_a_broken_jpeg_2000_image_leaves_no_threads(host, web, store):
-    def threads() -> int:
-        with host.sudo():
-            process = host.check_output("docker inspect --format '{{.State.Pid}}' lightbox-orthanc")
-            return int(host.check_output(f"ls /proc/{process}/task | wc -l"))
+def of_the_process(host, question: str) -> int:
+    """A number that /proc tells of Orthanc."""
+    with host.sudo():
+        process = host.check_output("docker inspect --format '{{.State.Pid}}' lightbox-orthanc")
+        return int(host.check_output(f"grep {question}: /proc/{process}/status | tr -dc 0-9"))
 
+
+@pytest.mark.parametrize(
+    ("tag", "vr"), [(0x7FE00010, b"OW"), (0x00291010, b"OB"), (0x00291010, b"UN"), (0x0040A730, b"SQ")]
+)
+def test_a_length_takes_no_memory(host, web, tag, vr):
+    """An element at the end of a small file that tells 0.8 GB: refused, or so much memory was not to be had."""
+    file = with_meta_header(VERSION, SYNTAX)
+    file = file[: file.index(struct.pack("<HH", 0x7FE0, 0x0010))]
+    end = struct.pack("<HH2sxxI", tag >> 16, tag & 0xFFFF, vr, 0x30000000) + bytes(8)
+    before = of_the_process(host, "VmHWM")
+    assert web.post(f"{PACS}/instances", data=file + end, timeout=TIMEOUT).status_code in (400, 500)
+    assert of_the_process(host, "VmHWM") < before + 400_000
+
+
+def test_a_broken_jpeg_2000_image_leaves_no_threads(host, web, store):
     file = bytearray((TEST_FILES / "JPEG2000.dcm").read_bytes())
-    file[file.index(b"\xff\x4f\xff\x51") + 98] = 0xFF  # how the second component is coded
+    file[file.index(b"\xff\x4f\xff\x51") + 98] = 0xFF  # a parameter of how it is coded
     path = f"{PACS}/instances/{store(bytes(file))['ID']}"
-    before = threads()
+    before = of_the_process(host, "Threads")
     for _ in range(10):
         assert web.get(f"{path}/preview", timeout=TIMEOUT).status_code == 415
         assert web.get(f"{path}/file?transcode=1.2.840.10008.1.2.1", timeout=TIMEOUT).status_code == 404
-    assert threads() <= before + 5
+    assert of_the_process(host, "Threads") <= before + 5
