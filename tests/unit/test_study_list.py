@@ -193,7 +193,7 @@ def uids(found: list[dict[str, Any]]) -> list[str]:
 
 
 def study(number: int, **more: str | None) -> dict[str, str]:
-    """Dates are spread over three years, 40 of each 1,000 are without one, 40 have a text that is not a date, and 40 one that is to come."""
+    """Dates are spread over three years; 40 of each 1,000 lack one, 40 have another text, 40 one that is to come."""
     values: dict[str, str | None] = {
         "StudyInstanceUID": f"1.2.{number}",
         "StudyDate": (date.today() - timedelta(days=number * 7919 % 1100)).strftime("%Y%m%d"),

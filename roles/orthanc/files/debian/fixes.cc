@@ -509,7 +509,7 @@ extern "C" int opj_start_compress(void *codec, void *image, void *stream)
 }
 
 // Orthanc looks for the pixels of each file with a parser of its own, which believes the lengths that the file tells: in the meta header it reads other
-// memory, whose bytes the log then holds, or for ever; behind it, it takes and fills as much memory as the length says. It asks for 144 bytes first, the
+// memory, whose bytes the log then holds; behind it, it takes and fills as much memory as the length says. It asks for 144 bytes first, the
 // preamble and the header's length. Where the rest does not fit, the file is empty for it: DCMTK alone decides then whether it is stored.
 namespace
 {
