@@ -351,7 +351,7 @@ def refusals(tmp_path_factory) -> dict:
 @pytest.mark.parametrize("case", [*CASES, UNSUPPORTED])
 def test_bad_input_is_refused_with_the_variable_and_the_remedy(refusals, case):
     host, _answers, variable, remedy = CASES.get(
-        case, (UNSUPPORTED, {}, "docker_engine_source", "Debian 12, Debian 13 or Ubuntu 24.04")
+        case, (UNSUPPORTED, {}, "docker_engine_source", "Debian 13 or Ubuntu 24.04")
     )
     failure = refusals["failed"].get(f"case-{host}")
     assert failure, f"{case} was not refused"
