@@ -587,20 +587,20 @@ WRONG_LENGTHS = {
 def test_wrong_lengths_in_the_meta_header(host, web, runs_since, file):
     """Stored or refused; no other memory is read, of which the log would tell as of a transfer syntax."""
 
-    def told() -> str:
+    def count_refusals() -> str:
         with host.sudo():
             return host.check_output(
                 "docker logs lightbox-orthanc 2>&1 | grep -ac 'Unsupported transfer syntax' || true"
             )
 
-    before = told()
+    before = count_refusals()
     answer = web.post(f"{PACS}/instances", data=file, timeout=TIMEOUT)
     statuses = {answer.status_code, stow(web, file)}
     if answer.status_code == 200:
         web.delete(f"{PACS}/studies/{answer.json()['ParentStudy']}", timeout=TIMEOUT)
     assert statuses <= {200, 400, 404, 409}
     assert web.get(f"{PACS}/system", timeout=TIMEOUT).status_code == 200
-    assert told() == before
+    assert count_refusals() == before
     assert started(host) == runs_since[-1]
 
 

@@ -1,7 +1,7 @@
 // Limits on failed logins. They apply before the password is checked, and before a remembered answer is given: where a limit is reached, a right
 // password gets the same answer as a wrong one.
 //
-// An attempt is a password that was not tried within the last hour: the same wrong password again and again is no guess, so a script with an old
+// An attempt is a password that was not tried within the last hour: the same wrong password again and again is not a guess, so a script with an old
 // password locks nobody out. It counts before it is checked, so that parallel attempts count, and no longer once it turns out to be right. A right
 // password changes nothing for the attempts of others.
 
