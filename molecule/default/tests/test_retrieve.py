@@ -629,7 +629,7 @@ def test_a_broken_jpeg_2000_image_leaves_no_threads(host, web, store):
     file[file.index(b"\xff\x4f\xff\x51") + 98] = 0xFF  # a parameter of how it is coded
     path = f"{PACS}/instances/{store(bytes(file))['ID']}"
     before = of_the_process(host, "Threads")
-    for _ in range(10):
+    for _round in range(10):
         assert web.get(f"{path}/preview", timeout=TIMEOUT).status_code == 415
         assert web.get(f"{path}/file?transcode=1.2.840.10008.1.2.1", timeout=TIMEOUT).status_code == 404
     assert of_the_process(host, "Threads") <= before + 5
