@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,3 +39,19 @@ needs_nginx = pytest.mark.skipif(
     not (NGINX and OPENSSL),
     reason="needs openssl, and nginx with its modules stream, brotli-static and js (tests/setup unit)",
 )
+
+
+@contextlib.contextmanager
+def running_nginx(conf: pathlib.Path, port: int) -> Iterator[int]:
+    """Run nginx with a configuration until the block ends; gives the port, once something listens there."""
+    assert NGINX
+    nginx = subprocess.Popen([NGINX, "-c", conf, "-g", "daemon off;"], stderr=subprocess.PIPE)
+    try:
+        for _again in range(100):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield port
+    finally:
+        nginx.terminate()
+        nginx.wait(10)

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.lightbox.pacs.plugins.module_utils import _ohif
+from playwright._impl._driver import compute_driver_executable
 
 PROJECT = Path(__file__).resolve().parents[2]
 HASH = "0f6159c501addfe9"
@@ -584,7 +584,7 @@ def test_published_packages(cache, archive, base_path):
 
 
 def study_list_says(dist: Path, rows: int, limit: int | None) -> str:
-    """What the release's own expression says, run by Node.js."""
+    """What the release's own expression says, run by Playwright's node."""
     text = next(dist.glob("app.bundle.*.js")).read_text()
     expression = re.findall(r"show\((`.*`)\);", text)[0]
     source = {"configuration": {} if limit is None else {"queryLimit": limit}}
@@ -594,10 +594,10 @@ def study_list_says(dist: Path, rows: int, limit: int | None) -> str:
         const start = 1, end = 50, total = {rows};
         console.log({expression});
     """
-    return subprocess.run(["node", "--eval", program], capture_output=True, text=True, check=True).stdout.strip()
+    node = compute_driver_executable()[0]
+    return subprocess.run([node, "--eval", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
 @pytest.mark.parametrize(
     ("rows", "limit", "said"),
     [

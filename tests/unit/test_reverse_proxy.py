@@ -14,13 +14,12 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
 
-from tests.support.nginx import MIME_TYPES, MODULES, NGINX, OPENSSL, needs_nginx
+from tests.support.nginx import MIME_TYPES, MODULES, NGINX, OPENSSL, needs_nginx, running_nginx
 from tests.support.project import PROJECT
 from tests.support.rendering import Role
 
@@ -215,7 +214,6 @@ def test_nginx_accepts(answers, tmp_path: pathlib.Path):
 @contextlib.contextmanager
 def started(directory: pathlib.Path, answers: dict[str, Any]) -> Iterator[int]:
     """The port of an nginx."""
-    assert NGINX
     with socket.socket() as one, socket.socket() as other:
         for free in (one, other):
             free.bind(("127.0.0.1", 0))
@@ -226,16 +224,8 @@ def started(directory: pathlib.Path, answers: dict[str, Any]) -> Iterator[int]:
         "reverse_proxy_https_port": port,
     }
     conf = write_conf(directory, user | {"reverse_proxy_workers": 1} | answers)
-    nginx = subprocess.Popen([NGINX, "-c", conf, "-g", "daemon off;"], stderr=subprocess.PIPE)
-    try:
-        for _again in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
+    with running_nginx(conf, port):
         yield port
-    finally:
-        nginx.terminate()
-        nginx.wait(10)
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import http.client
 import http.server
 import json
 import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -24,7 +21,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.nginx import MODULES, NGINX, needs_nginx
+from tests.support.nginx import MODULES, needs_nginx, running_nginx
 from tests.support.project import PROJECT
 
 pytestmark = needs_nginx
@@ -149,7 +146,6 @@ http {{
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[int]:
     """The port of an nginx whose archive is `Handler.archive`."""
-    assert NGINX
     directory: Path = tmp_path_factory.mktemp("list")
     threaded = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=threaded.serve_forever, daemon=True).start()
@@ -165,17 +161,11 @@ def server(tmp_path_factory) -> Iterator[int]:
             archive=threaded.server_address[1],
         )
     )  # fmt: skip
-    nginx = subprocess.Popen([NGINX, "-c", directory / "conf", "-g", "daemon off;"], stderr=subprocess.PIPE)
     try:
-        for _again in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
-        yield port
-        assert "exception" not in (directory / "error.log").read_text()
+        with running_nginx(directory / "conf", port):
+            yield port
+            assert "exception" not in (directory / "error.log").read_text()
     finally:
-        nginx.terminate()
-        nginx.wait(10)
         threaded.shutdown()
 
 
