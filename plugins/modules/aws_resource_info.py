@@ -11,8 +11,10 @@ version_added: 0.2.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Returns what exists in an AWS account and region of one environment of this collection.
-  - Most kinds are found by their tag C(lightbox:environment). The key of KMS is found by its alias; log groups, and
-    the subnet groups and parameter groups of RDS by their names.
+  - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
+    It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
+    of the parameter group of RDS, to which the major version may be appended (C(-17)). The log group and the role that
+    writes to it have C(-flow-logs) appended. Roles and instance profiles without the tag are left out.
   - Needs one or a few calls for each kind, however many resources there are. All of them are Describe or Get calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
   - When a call is denied, the module fails with that call's error; it never returns an incomplete list.
@@ -192,6 +194,11 @@ resources:
       returned: for instance
       type: str
       sample: 192.0.2.10
+    user:
+      description: User to log in as, from the tag C(lightbox:user); empty without that.
+      returned: for instance
+      type: str
+      sample: admin
     volume_ids:
       description: Volumes that are attached to it, by device.
       returned: for instance
@@ -453,6 +460,7 @@ class Account:
                 "security_group_ids": [group["GroupId"] for group in found.get("SecurityGroups", [])],
                 "private_address": found.get("PrivateIpAddress") or "",
                 "public_address": found.get("PublicIpAddress") or "",
+                "user": tags.get("lightbox:user", ""),
                 "volume_ids": {
                     device["DeviceName"]: device["Ebs"]["VolumeId"] for device in found.get("BlockDeviceMappings", [])
                 },

@@ -94,7 +94,9 @@ def build(environment: str, count: int = 1) -> None:
         KeyName=environment,
         SubnetId=subnets[0],
         SecurityGroupIds=groups[:1],
-        TagSpecifications=tags("instance", environment),
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [*both, {"Key": "lightbox:user", "Value": "admin"}]},
+        ],
     )["Instances"]
     for _number in range(count):
         volume = ec2.create_volume(
@@ -177,7 +179,7 @@ def test_values():
         by_kind[kind] for kind in ("instance", "volume", "elastic_ip", "db_instance")
     )
     assert (instance["name"], instance["state"], instance["type"]) == ("radiology", "running", "t3.large")
-    assert (instance["zone"], instance["key_name"]) == (f"{REGION}a", "radiology")
+    assert (instance["zone"], instance["key_name"], instance["user"]) == (f"{REGION}a", "radiology", "admin")
     assert instance["private_address"].startswith("10.77.")
     assert instance["volume_ids"]["/dev/sdf"] == volume["id"]
     assert (volume["name"], volume["size_gb"], volume["encrypted"]) == ("radiology-data", 200, True)
@@ -210,7 +212,7 @@ def test_environments_with_similar_names_do_not_meet(environment):
         f"alias/{environment}",
         environment,
         environment,
-        f"{environment}-0",
+        *(f"{environment}-{number}" for number in range(7 if environment == "radiology-2" else 1)),
     ]
 
 
