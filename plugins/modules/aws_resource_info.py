@@ -135,6 +135,10 @@ resources:
       returned: for subnet, instance, volume and db_instance
       type: str
       sample: eu-central-1a
+    map_public:
+      description: Whether instances in it get a public address unless they ask for none.
+      returned: for subnet
+      type: bool
     service:
       description: Service that the endpoint reaches.
       returned: for vpc_endpoint
@@ -364,6 +368,7 @@ class Account:
                 "state": found["State"],
                 "cidr": found["CidrBlock"],
                 "zone": found["AvailabilityZone"],
+                "map_public": found["MapPublicIpOnLaunch"],
             }
 
     def internet_gateway(self) -> t.Iterator[Resource]:
