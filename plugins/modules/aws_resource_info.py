@@ -13,7 +13,7 @@ description:
   - Returns what exists in an AWS account and region of one environment of this collection.
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
-    of the parameter group of RDS, to which the major version may be appended (C(-17)). The log group and the role that
+    of the parameter group of RDS, to which the major version may be appended (C(-postgres17)). The log group and the role that
     writes to it have C(-flow-logs) appended. Roles and instance profiles without the tag are left out.
   - Needs one or a few calls for each kind, however many resources there are. All of them are Describe or Get calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
@@ -506,7 +506,7 @@ class Account:
 
     def db_parameter_group(self) -> t.Iterator[Resource]:
         # With the major version of PostgreSQL, which a parameter group cannot change.
-        names = re.compile(re.escape(self.environment) + r"(-(postgres(ql)?-?)?[0-9]+)?")
+        names = re.compile(re.escape(self.environment) + r"(-postgres[0-9]+)?")
         for found in self.call("rds", "describe_db_parameter_groups")["DBParameterGroups"]:
             if names.fullmatch(found["DBParameterGroupName"]):
                 yield {

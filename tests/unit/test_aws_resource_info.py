@@ -114,7 +114,7 @@ def build(environment: str, count: int = 1) -> None:
         DBSubnetGroupName=environment, DBSubnetGroupDescription="test", SubnetIds=subnets[:2], Tags=both
     )
     rds.create_db_parameter_group(
-        DBParameterGroupName=f"{environment}-17", DBParameterGroupFamily="postgres17", Description="test", Tags=both
+        DBParameterGroupName=f"{environment}-postgres17", DBParameterGroupFamily="postgres17", Description="test", Tags=both
     )
     rds.create_db_instance(
         DBInstanceIdentifier=environment,
