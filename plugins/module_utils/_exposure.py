@@ -361,15 +361,15 @@ def evaluate(
     declarations: t.Sequence[Declaration],
     prefix_lists: PrefixLists,
     names: t.Mapping[str, str] | None = None,
+    with_egress: bool = False,
 ) -> dict[str, t.Any]:
     """Compare groups with what is declared.
 
     groups: names of the groups by their IDs; names: those of other groups that may be sources. Returns findings, by
-    severity, and exposure, an entry for each rule. Rules for outgoing traffic count only where some are declared.
+    severity, and exposure, an entry for each rule. Rules for outgoing traffic count only on demand.
     """
     names = {**(names or {}), **groups}
-    directions = {False} | {one.is_egress for one in declarations}
-    rules = [rule for rule in rules if rule.group in groups and rule.is_egress in directions]
+    rules = [rule for rule in rules if rule.group in groups and (with_egress or not rule.is_egress)]
     undeclared = dict(find_undeclared(rules, declarations, prefix_lists))
     findings = [describe_undeclared(rule, left, names) for rule, left in undeclared.items()]
     findings += [
