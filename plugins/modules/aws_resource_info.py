@@ -13,7 +13,7 @@ description:
   - Returns what exists in an AWS account and region of one environment of this collection.
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
-    of the parameter group of RDS, to which the major version may be appended (C(-postgres17)). The log group and the role that
+    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group and the role that
     writes to it have C(-flow-logs) appended. Roles and instance profiles without the tag are left out.
   - Needs one or a few calls for each kind, however many resources there are. All of them are Describe or Get calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
@@ -135,6 +135,10 @@ resources:
       returned: for subnet, instance, volume and db_instance
       type: str
       sample: eu-central-1a
+    map_public:
+      description: Whether instances in it get a public address unless they ask for none.
+      returned: for subnet
+      type: bool
     service:
       description: Service that the endpoint reaches.
       returned: for vpc_endpoint
@@ -364,6 +368,7 @@ class Account:
                 "state": found["State"],
                 "cidr": found["CidrBlock"],
                 "zone": found["AvailabilityZone"],
+                "map_public": found["MapPublicIpOnLaunch"],
             }
 
     def internet_gateway(self) -> t.Iterator[Resource]:
