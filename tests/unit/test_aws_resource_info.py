@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import aws_resource_info
 from botocore.stub import ANY, Stubber
 
-from tests.support.aws import REGION, aws_account, failing, recorded_calls, run_module
+from tests.support.aws_modules import REGION, aws_account, failing, recorded_calls, run_module
 
 DOCUMENTATION = yaml.safe_load(aws_resource_info.DOCUMENTATION)
 RETURN = yaml.safe_load(aws_resource_info.RETURN)["resources"]["contains"]

@@ -12,7 +12,7 @@ import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import ec2_flow_log
 from botocore.stub import Stubber
 
-from tests.support.aws import REGION, aws_account, failing, recorded_calls, run_module
+from tests.support.aws_modules import REGION, aws_account, failing, recorded_calls, run_module
 
 RETURN = yaml.safe_load(ec2_flow_log.RETURN)
 TAGS = {"Name": "lab-flow-logs", "lightbox:environment": "lab"}

@@ -11,7 +11,7 @@ import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import security_group_check
 from botocore.stub import Stubber
 
-from tests.support.aws import REGION, aws_account, failing, recorded_calls, run_module
+from tests.support.aws_modules import REGION, aws_account, failing, recorded_calls, run_module
 
 RETURN = yaml.safe_load(security_group_check.RETURN)
 DECLARED = [
