@@ -4,16 +4,17 @@
 
 # This module_utils is private to the collection: its interface may change without notice.
 
-"""What a sound RDS instance of an archive looks like: one function for each kind of finding, on facts that were read before."""
+"""What a sound RDS instance looks like: one function for each kind of finding, on facts that were read before."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
-Dict = t.Dict[str, t.Any]
+Dict = dict[str, t.Any]
 
 SEVERITIES = ("high", "medium", "low")
 BACKUP_DAYS = 7
@@ -153,7 +154,7 @@ class Facts:
 
 
 # (is as it should be, what is)
-Seen = t.Tuple[bool, str]
+Seen = tuple[bool, str]
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def kind(severity: str, expected: str, remedy: str) -> t.Callable[[t.Callable[[F
 
 
 def in_utc(time: datetime) -> datetime:
-    return time.replace(tzinfo=timezone.utc) if time.tzinfo is None else time.astimezone(timezone.utc)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def show(time: datetime) -> str:
@@ -200,7 +201,11 @@ def evaluate(facts: Facts) -> Dict:
         except UnknownError as error:
             is_sound, actual = False, f"could not be read: {error}"
             name, status = f"unknown_{one.id}", "unknown"
-            remedy = f"Allow {error.action} and run it again." if error.action else "Run it again; where it remains, check it by hand."
+            remedy = (
+                f"Allow {error.action} and run it again."
+                if error.action
+                else "Run it again; where it remains, check it by hand."
+            )
         checked.append({"id": one.id, "status": "ok" if is_sound else status, "actual": actual})
         if not is_sound:
             findings.append(
@@ -231,6 +236,55 @@ def is_failure(findings: list[Dict], fail_on: str) -> bool:
     return any(one["severity"] in failing for one in findings)
 
 
+def is_group(source: str) -> bool:
+    return re.fullmatch(r"sg-[0-9a-f]+", source) is not None
+
+
+def is_prefix_list(source: str) -> bool:
+    return re.fullmatch(r"pl-[0-9a-f]+", source) is not None
+
+
+def is_network(source: str) -> bool:
+    try:
+        ipaddress.ip_network(source)
+    except ValueError:
+        return False
+    return True
+
+
+def is_nearly_everyone(source: str) -> bool:
+    """Return whether a source is a network of most addresses of the internet, such as one half of them."""
+    if not is_network(source):
+        return False
+    network = ipaddress.ip_network(source)
+    return network.prefixlen < (8 if network.version == 4 else 16) and not network.is_private
+
+
+def is_allowed(source: str, allowed: list[str]) -> bool:
+    if not is_network(source):
+        return source in allowed
+    network = ipaddress.ip_network(source)
+    networks = [ipaddress.ip_network(one) for one in allowed if is_network(one)]
+    return any(one.version == network.version and network.subnet_of(one) for one in networks)  # type: ignore[arg-type]
+
+
+def list_callers(groups: list[Dict], port: int, allowed: list[str], entries: t.Callable[[str], list[str]]) -> list[str]:
+    """Return who reaches a TCP port of security groups besides `allowed`. entries: the networks of a prefix list."""
+    found: dict[str, None] = {}
+    for group in groups:
+        for rule in group.get("IpPermissions", []):
+            protocol = str(rule.get("IpProtocol"))
+            if protocol != "-1" and not (protocol in ("tcp", "6") and rule["FromPort"] <= port <= rule["ToPort"]):
+                continue
+            sources = [one["GroupId"] for one in rule.get("UserIdGroupPairs", [])]
+            sources += [one["CidrIp"] for one in rule.get("IpRanges", [])]
+            sources += [one["CidrIpv6"] for one in rule.get("Ipv6Ranges", [])]
+            lists = [one["PrefixListId"] for one in rule.get("PrefixListIds", []) if one["PrefixListId"] not in allowed]
+            sources += [network for prefix_list in lists for network in entries(prefix_list)]
+            found.update(dict.fromkeys(source for source in sources if not is_allowed(source, allowed)))
+    return list(found)
+
+
 @kind("high", "available", "See the instance's events in the RDS console (aws rds describe-events) for the reason.")
 def not_available(facts: Facts) -> Seen:
     state = facts.instance("DBInstanceStatus")
@@ -247,7 +301,11 @@ def storage_not_encrypted(facts: Facts) -> Seen:
     return encrypted, "the storage is encrypted" if encrypted else "the storage is not encrypted"
 
 
-@kind("medium", "the key in kms_key_id", "Copy a snapshot with the expected key and restore the copy, or change kms_key_id.")
+@kind(
+    "medium",
+    "the key in kms_key_id",
+    "Copy a snapshot with the expected key and restore the copy, or change kms_key_id.",
+)
 def other_kms_key(facts: Facts) -> Seen:
     expected = facts.source("kms_key")
     if not expected:
@@ -262,7 +320,11 @@ def publicly_accessible(facts: Facts) -> Seen:
     return not public, "the instance has a public address" if public else "the instance has no public address"
 
 
-@kind("high", "rds.force_ssl = 1, in effect", "Set rds.force_ssl to 1 in the instance's parameter group, and reboot when it asks for it.")
+@kind(
+    "high",
+    "rds.force_ssl = 1, in effect",
+    "Set rds.force_ssl to 1 in the instance's parameter group, and reboot when it asks for it.",
+)
 def tls_not_forced(facts: Facts) -> Seen:
     parameter, group = facts.parameter("rds.force_ssl"), facts.group()
     value, state = parameter.get("ParameterValue"), group.get("ParameterApplyStatus")
@@ -271,22 +333,39 @@ def tls_not_forced(facts: Facts) -> Seen:
     if not state:
         raise UnknownError("DescribeDBInstances returned no ParameterApplyStatus")
     applied = state == "in-sync" or (state == "pending-reboot" and parameter.get("ApplyType") == "dynamic")
-    return value == "1" and applied, f"rds.force_ssl is {value} in the group {group.get('DBParameterGroupName')}, which is {state}"
+    return (
+        value == "1" and applied,
+        f"rds.force_ssl is {value} in the group {group.get('DBParameterGroupName')}, which is {state}",
+    )
 
 
 @kind("high", "no rule for every address", "Remove the rule from the security group.")
 def port_open_to_internet(facts: Facts) -> Seen:
-    found = [text for text in facts.source("callers") if text in ("0.0.0.0/0", "::/0")]
-    return not found, f"the security groups admit {', '.join(found)}" if found else "no security group admits every address"
+    found = [text for text in facts.source("callers") if is_nearly_everyone(text)]
+    return (
+        not found,
+        f"the security groups admit {', '.join(found)}" if found else "no security group admits every address",
+    )
 
 
-@kind("medium", "only the sources in allowed_sources", "Remove the rules from the security groups, or add the sources to allowed_sources.")
+@kind(
+    "medium",
+    "only the sources in allowed_sources",
+    "Remove the rules from the security groups, or add the sources to allowed_sources.",
+)
 def port_open_to_others(facts: Facts) -> Seen:
-    found = [text for text in facts.source("callers") if text not in ("0.0.0.0/0", "::/0")]
-    return not found, f"the security groups also admit {', '.join(found)}" if found else "the security groups admit no others"
+    found = [text for text in facts.source("callers") if not is_nearly_everyone(text)]
+    return (
+        not found,
+        f"the security groups also admit {', '.join(found)}" if found else "the security groups admit no others",
+    )
 
 
-@kind("high", "a CA that is valid for 90 days or more", "Choose another CA (CACertificateIdentifier) and give clients its certificate first.")
+@kind(
+    "high",
+    "a CA that is valid for 90 days or more",
+    "Choose another CA (CACertificateIdentifier) and give clients its certificate first.",
+)
 def certificate_authority_expires(facts: Facts) -> Seen:
     certificate = facts.source("certificate")
     if certificate.get("ValidTill") is None:
@@ -296,12 +375,18 @@ def certificate_authority_expires(facts: Facts) -> Seen:
     return end - facts.now >= timedelta(days=CA_DAYS), f"the CA {name} is valid until {show(end)}"
 
 
-@kind("high", "a certificate that is valid for 14 days or more", "Renew it: set CACertificateIdentifier to the same CA with CertificateRotationRestart.")
+@kind(
+    "high",
+    "a certificate that is valid for 14 days or more",
+    "Renew it: set CACertificateIdentifier to the same CA with CertificateRotationRestart.",
+)
 def server_certificate_expires(facts: Facts) -> Seen:
     end = facts.attribute("CertificateDetails", {}).get("ValidTill")
     if end is None:
         raise UnknownError("DescribeDBInstances returned no CertificateDetails.ValidTill")
-    return in_utc(end) - facts.now >= timedelta(days=CERTIFICATE_DAYS), f"the server's certificate is valid until {show(end)}"
+    return in_utc(end) - facts.now >= timedelta(
+        days=CERTIFICATE_DAYS
+    ), f"the server's certificate is valid until {show(end)}"
 
 
 @kind("high", "automatic backups", "Set BackupRetentionPeriod to 1 day or more.")
@@ -318,7 +403,11 @@ def backups_short(facts: Facts) -> Seen:
     return days >= expected, f"backups are kept for {days} days, backup_days is {expected}"
 
 
-@kind("high", "a latest restorable time of the last 60 minutes", "See the instance's events (aws rds describe-events): RDS does not store its write-ahead log.")
+@kind(
+    "high",
+    "a latest restorable time of the last 60 minutes",
+    "See the instance's events (aws rds describe-events): RDS does not store its write-ahead log.",
+)
 def restorable_time_old(facts: Facts) -> Seen:
     if facts.instance("BackupRetentionPeriod") == 0:
         raise NotApplicable("there are no backups")
@@ -329,7 +418,10 @@ def restorable_time_old(facts: Facts) -> Seen:
         raise UnknownError("DescribeDBInstances returned no LatestRestorableTime")
     # A database that was just created has its first backup only.
     age = facts.now - in_utc(latest)
-    return age <= RESTORABLE_AGE, f"the latest restorable time is {show(latest)}, {int(age.total_seconds() // 60)} minutes ago"
+    return (
+        age <= RESTORABLE_AGE,
+        f"the latest restorable time is {show(latest)}, {int(age.total_seconds() // 60)} minutes ago",
+    )
 
 
 @kind("medium", "deletion protection", "Set DeletionProtection to true.")
@@ -346,13 +438,19 @@ def pending_reboot(facts: Facts) -> Seen:
     return state in ("in-sync", "applying"), f"the parameters are {state}"
 
 
-@kind("low", "no change that waits", "Wait for the maintenance window, or apply the changes at once (ApplyImmediately).")
+@kind(
+    "low", "no change that waits", "Wait for the maintenance window, or apply the changes at once (ApplyImmediately)."
+)
 def pending_changes(facts: Facts) -> Seen:
     waiting = sorted(facts.attribute("PendingModifiedValues", {}))
     return not waiting, f"{', '.join(waiting)} will change in the maintenance window" if waiting else "no change waits"
 
 
-@kind("medium", "no maintenance that waits", "Apply it at a quiet time (aws rds apply-pending-maintenance-action), before RDS does.")
+@kind(
+    "medium",
+    "no maintenance that waits",
+    "Apply it at a quiet time (aws rds apply-pending-maintenance-action), before RDS does.",
+)
 def pending_maintenance(facts: Facts) -> Seen:
     waiting = []
     for action in facts.source("maintenance"):
@@ -411,7 +509,11 @@ def not_multi_az(facts: Facts) -> Seen:
     return on, f"multi-AZ is {'on' if on else 'off'}"
 
 
-@kind("medium", "a master password that RDS manages", "Set ManageMasterUserPassword to true; RDS then rotates it in Secrets Manager.")
+@kind(
+    "medium",
+    "a master password that RDS manages",
+    "Set ManageMasterUserPassword to true; RDS then rotates it in Secrets Manager.",
+)
 def master_password_not_managed(facts: Facts) -> Seen:
     state = facts.attribute("MasterUserSecret", {}).get("SecretStatus", "")
     # In other states RDS cannot rotate it, for example for want of its KMS key.
@@ -426,9 +528,15 @@ def tags_not_copied(facts: Facts) -> Seen:
     return on, f"tags are {'copied' if on else 'not copied'} to snapshots"
 
 
-@kind("high", "no queries in the log, which have patients' data in them", "Reset the parameters in the parameter group, or for the role (ALTER ROLE … RESET).")
+@kind(
+    "high",
+    "no queries in the log, which have patients' data in them",
+    "Reset the parameters in the parameter group, or for the role (ALTER ROLE … RESET).",
+)
 def statements_logged(facts: Facts) -> Seen:
-    values = {name: one.get("ParameterValue") for name, one in facts.source("parameters").items() if name in LOG_PARAMETERS}
+    values = {
+        name: one.get("ParameterValue") for name, one in facts.source("parameters").items() if name in LOG_PARAMETERS
+    }
     for name in REQUIRED_LOG_PARAMETERS:
         facts.parameter(name)
     # Inside the database a role's own settings count, too.
@@ -441,7 +549,11 @@ def statements_logged(facts: Facts) -> Seen:
     return not found, f"the log gets queries: {', '.join(found)}" if found else "the log gets no queries"
 
 
-@kind("high", "a user of the archive's own", "Create a user without privileges for the archive and set postgresql_user to it.")
+@kind(
+    "high",
+    "a user of the archive's own",
+    "Create a user without privileges for the archive and set postgresql_user to it.",
+)
 def master_user_in_use(facts: Facts) -> Seen:
     user, master = facts.database("user"), facts.instance("MasterUsername")
     return user != master, f"the archive's user is {user}, the master user is {master}"
@@ -453,16 +565,26 @@ def session_not_encrypted(facts: Facts) -> Seen:
     return encrypted, f"the archive's session is {'' if encrypted else 'not '}encrypted"
 
 
-@kind("medium", "TLS 1.2 or newer with forward secrecy", "Set ssl_min_protocol_version to TLSv1.2 and reset ssl_ciphers in the parameter group.")
+@kind(
+    "medium",
+    "TLS 1.2 or newer with forward secrecy",
+    "Set ssl_min_protocol_version to TLSv1.2 and reset ssl_ciphers in the parameter group.",
+)
 def tls_outdated(facts: Facts) -> Seen:
     if not facts.database("encrypted"):
         raise NotApplicable("the session is not encrypted")
     version, cipher = facts.database("tls_version"), facts.database("tls_cipher")
-    modern = version == "TLSv1.3" or (version == "TLSv1.2" and re.match(r"(ECDHE|DHE)-.*(GCM|CHACHA20)", cipher) is not None)
+    modern = version == "TLSv1.3" or (
+        version == "TLSv1.2" and re.match(r"(ECDHE|DHE)-.*(GCM|CHACHA20)", cipher) is not None
+    )
     return modern, f"the session uses {version} with {cipher}"
 
 
-@kind("high", "a user without privileges", "Revoke them: ALTER ROLE … NOSUPERUSER NOCREATEDB NOCREATEROLE, and REVOKE for roles.")
+@kind(
+    "high",
+    "a user without privileges",
+    "Revoke them: ALTER ROLE … NOSUPERUSER NOCREATEDB NOCREATEROLE, and REVOKE for roles.",
+)
 def user_privileged(facts: Facts) -> Seen:
     found = facts.database("privileges") + facts.database("roles")
     return not found, f"the archive's user has {', '.join(found)}" if found else "the archive's user has no privileges"
@@ -471,7 +593,12 @@ def user_privileged(facts: Facts) -> Seen:
 @kind("medium", "access to its own database only", "REVOKE CONNECT ON DATABASE … FROM PUBLIC.")
 def other_databases(facts: Facts) -> Seen:
     found = facts.database("other_databases")
-    return not found, f"the archive's user can also connect to {', '.join(found)}" if found else "the archive's user reaches no other database"
+    return (
+        not found,
+        f"the archive's user can also connect to {', '.join(found)}"
+        if found
+        else "the archive's user reaches no other database",
+    )
 
 
 @kind("medium", "the extension pg_trgm", "As the master user, in the archive's database: CREATE EXTENSION pg_trgm.")
@@ -480,7 +607,11 @@ def trigrams_missing(facts: Facts) -> Seen:
     return "pg_trgm" in found, f"its extensions are {', '.join(found) or 'none'}"
 
 
-@kind("medium", "20 % of the connections free or more", "Find who holds them (pg_stat_activity), or choose a larger instance class.")
+@kind(
+    "medium",
+    "20 % of the connections free or more",
+    "Find who holds them (pg_stat_activity), or choose a larger instance class.",
+)
 def connections_low(facts: Facts) -> Seen:
     used, limit = facts.database("connections"), facts.database("max_connections")
     if limit <= 0:
@@ -488,9 +619,16 @@ def connections_low(facts: Facts) -> Seen:
     return used * 100 <= limit * CONNECTIONS_PERCENT, f"{used} of {limit} connections are in use"
 
 
-@kind("high", "Orthanc's tables of schema version 6", "Check that postgresql_database names Orthanc's database, and Orthanc's log.")
+@kind(
+    "high",
+    "Orthanc's tables of schema version 6",
+    "Check that postgresql_database names Orthanc's database, and Orthanc's log.",
+)
 def schema_unexpected(facts: Facts) -> Seen:
     version = facts.database("schema_version")
     if not version:
         return False, "the database has no tables of Orthanc"
-    return version == "6", f"Orthanc's tables have schema version {version}, revision {facts.database('schema_revision') or 'none'}"
+    return (
+        version == "6",
+        f"Orthanc's tables have schema version {version}, revision {facts.database('schema_revision') or 'none'}",
+    )

@@ -11,12 +11,13 @@ version_added: 0.2.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Reads how an RDS instance is set up and returns findings, each with what is, what should be and how to fix it.
-  - A fact that could not be read, for example for want of a permission, is a finding of the same severity as the kind of
-    finding that depends on it. Its id begins with V(unknown_).
+  - A fact that could not be read, for example for want of a permission, is a finding with the severity of its kind and
+    with an id that begins with V(unknown_).
   - Changes nothing. Calls C(rds:DescribeDBInstances), C(rds:DescribeDBParameters), C(rds:DescribeCertificates),
-    C(rds:DescribePendingMaintenanceActions), C(rds:DescribeDBMajorEngineVersions), C(ec2:DescribeSecurityGroups),
-    C(cloudwatch:GetMetricStatistics), C(ec2:GetManagedPrefixListEntries) where a rule names a prefix list, and C(kms:DescribeKey)
-    where O(kms_key_id) is not an ARN.
+    C(rds:DescribePendingMaintenanceActions), C(rds:DescribeDBMajorEngineVersions), C(ec2:DescribeSecurityGroups) and
+    C(cloudwatch:GetMetricStatistics).
+  - Also calls C(ec2:GetManagedPrefixListEntries) where a rule names a prefix list, and C(kms:DescribeKey) where
+    O(kms_key_id) is not an ARN.
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -35,7 +36,9 @@ options:
     type: str
     required: true
   kms_key_id:
-    description: KMS key with which the storage must be encrypted, as an ARN, an id or an alias such as V(alias/archive). Empty accepts any key.
+    description:
+      - KMS key with which the storage must be encrypted, as an ARN, an id or an alias such as V(alias/archive).
+      - Empty accepts any key.
     type: str
     default: ""
   multi_az:
@@ -48,14 +51,16 @@ options:
     default: 7
   allowed_sources:
     description:
-      - Who may reach the instance's port, as the rules of its security groups name them. Security groups, networks or prefix lists.
+      - Who may reach the instance's port. Networks, prefix lists by id, and security groups by id or, in the
+        instance's VPC, by name.
       - A network also allows the networks in it.
     type: list
     elements: str
     default: []
   database:
     description:
-      - Facts that were queried inside the database, by the archive's user over a verified session from the archive's host.
+      - Facts that were queried inside the database, by the archive's user over a verified session from the
+        archive's host.
       - Without it, the kinds of findings that depend on it are in RV(not_checked). A fact that is missing is a finding.
     type: dict
     suboptions:
@@ -97,7 +102,7 @@ options:
         description: Connections that users without privileges can have.
         type: int
       log_parameters:
-        description: Parameters that decide about queries in the log, such as C(log_statement), as the user's session has them.
+        description: Parameters that decide about queries in the log, such as C(log_statement), in the user's session.
         type: dict
       schema_version:
         description: Version of Orthanc's tables; empty where there are none.
@@ -111,7 +116,8 @@ options:
     choices: [high, medium, low, never]
     default: high
 notes:
-  - An instance that is less than 60 minutes old may have no metrics and no restorable time yet. These are then in RV(not_checked).
+  - An instance that is less than 60 minutes old may have no metrics and no restorable time yet. These are then in
+    RV(not_checked).
   - C(rdsadmin) and the other roles of RDS itself are not checked.
 seealso:
   - module: lightbox.pacs.postgresql_tls_info
@@ -239,16 +245,18 @@ table:
   type: list
   elements: str
   sample:
-    - "HIGH    publicly_accessible: the instance has a public address. Expected: no public address. Set PubliclyAccessible to false."
+    - >-
+      HIGH    publicly_accessible: the instance has a public address. Expected: no public address.
+      Set PubliclyAccessible to false.
 summary:
   description: The numbers in one line.
   returned: when the instance could be described
   type: str
-  sample: "RDS instance archive: 33 checked, 1 high, 0 medium, 0 low, 0 of these unknown"
+  sample: "RDS instance archive: 32 checked, 1 high, 0 medium, 0 low, 0 unknown"
 """
 
 import typing as t
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 try:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -256,15 +264,23 @@ try:
 except ImportError:
     pass  # AnsibleAWSModule reports it
 
-from ansible_collections.amazon.aws.plugins.module_utils.botocore import is_boto3_error_code, paginated_query_with_retries
+from ansible_collections.amazon.aws.plugins.module_utils.botocore import (
+    is_boto3_error_code,
+    paginated_query_with_retries,
+)
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.lightbox.pacs.plugins.module_utils._aws import AwsModule
 from ansible_collections.lightbox.pacs.plugins.module_utils._rds_check import (
+    SEVERITIES,
     Facts,
     UnknownError,
     describe,
     evaluate,
     is_failure,
+    is_group,
+    is_network,
+    is_prefix_list,
+    list_callers,
 )
 
 DATABASE = {
@@ -319,3 +335,154 @@ class Account:
             raise UnknownError(reason, action if is_denied else "") from error
         except (BotoCoreError, ResponseParserError) as error:
             raise UnknownError(f"{action} failed: {error}".strip(" .")) from error
+
+
+def find_instance(module: AwsModule, account: Account) -> dict[str, t.Any]:
+    """Return the instance. Without it there is nothing to check, so every error ends the module."""
+    name = module.params["name"]
+    try:
+        found = account.call("rds", "describe_db_instances", DBInstanceIdentifier=name).get("DBInstances", [])
+    except is_boto3_error_code("DBInstanceNotFound"):
+        found = []
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        module.fail_json_aws(error, msg=f"The RDS instance {name} could not be described")
+    if not found:
+        module.fail_json(
+            msg=f"There is no RDS instance {name} in the region {module.region}. "
+            "Set name and region to those of an existing one."
+        )
+    return found[0]
+
+
+def find_parameters(account: Account, instance: dict[str, t.Any]) -> dict[str, t.Any]:
+    groups = [group["DBParameterGroupName"] for group in instance.get("DBParameterGroups") or []]
+    if not groups:
+        raise UnknownError("DescribeDBInstances returned no DBParameterGroups")
+    found = account.read("rds", "describe_db_parameters", DBParameterGroupName=groups[0])
+    return {one["ParameterName"]: one for one in found.get("Parameters", [])}
+
+
+def find_certificate(account: Account, instance: dict[str, t.Any]) -> dict[str, t.Any]:
+    name = instance.get("CACertificateIdentifier")
+    if not name:
+        raise UnknownError("DescribeDBInstances returned no CACertificateIdentifier")
+    found = account.read("rds", "describe_certificates", CertificateIdentifier=name).get("Certificates")
+    if not found:
+        raise UnknownError(f"DescribeCertificates returned nothing about {name}")
+    return found[0]
+
+
+def find_maintenance(account: Account, instance: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    arn = instance.get("DBInstanceArn")
+    if not arn:
+        raise UnknownError("DescribeDBInstances returned no DBInstanceArn")
+    found = account.read("rds", "describe_pending_maintenance_actions", ResourceIdentifier=arn)
+    resources = found.get("PendingMaintenanceActions", [])
+    return [action for one in resources for action in one.get("PendingMaintenanceActionDetails", [])]
+
+
+def find_lifecycle(account: Account, instance: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    major = str(instance.get("EngineVersion", "")).split(".", 1)[0]
+    found = account.read("rds", "describe_db_major_engine_versions", Engine="postgres", MajorEngineVersion=major)
+    versions = found.get("DBMajorEngineVersions", [])
+    return [cycle for one in versions for cycle in one.get("SupportedEngineLifecycles", [])]
+
+
+def find_free_storage(account: Account, instance: dict[str, t.Any], now: datetime) -> list[dict[str, t.Any]]:
+    found = account.read(
+        "cloudwatch",
+        "get_metric_statistics",
+        Namespace="AWS/RDS",
+        MetricName="FreeStorageSpace",
+        Dimensions=[{"Name": "DBInstanceIdentifier", "Value": instance["DBInstanceIdentifier"]}],
+        StartTime=now - timedelta(minutes=30),
+        EndTime=now,
+        Period=300,
+        Statistics=["Minimum"],
+    )
+    return found.get("Datapoints", [])
+
+
+def find_key(account: Account, key: str) -> str:
+    """Return the ARN of the expected key; empty where none is expected."""
+    if not key or ":key/" in key:
+        return key
+    return account.read("kms", "describe_key", KeyId=key)["KeyMetadata"]["Arn"]
+
+
+def find_callers(account: Account, instance: dict[str, t.Any], allowed: list[str]) -> list[str]:
+    """Return who reaches the instance's port besides `allowed`: ids of groups, and networks."""
+    ids = [
+        one["VpcSecurityGroupId"] for one in instance.get("VpcSecurityGroups") or [] if one.get("Status") != "removing"
+    ]
+    port = (instance.get("Endpoint") or {}).get("Port")
+    if not ids or not port:
+        raise UnknownError(f"DescribeDBInstances returned no {'Endpoint' if ids else 'VpcSecurityGroups'}")
+    groups = account.read("ec2", "describe_security_groups", GroupIds=ids).get("SecurityGroups", [])
+    if len(groups) != len(set(ids)):
+        raise UnknownError(f"DescribeSecurityGroups returned {len(groups)} of {len(set(ids))} groups")
+    names = [name for name in allowed if not is_group(name) and not is_prefix_list(name) and not is_network(name)]
+    if names:
+        filters = [{"Name": "vpc-id", "Values": [groups[0]["VpcId"]]}, {"Name": "group-name", "Values": names}]
+        named = account.read("ec2", "describe_security_groups", Filters=filters).get("SecurityGroups", [])
+        missing = sorted(set(names) - {one["GroupName"] for one in named})
+        if missing:
+            raise UnknownError(f"there is no security group {', '.join(missing)} in the VPC {groups[0]['VpcId']}")
+        allowed = [*allowed, *(one["GroupId"] for one in named)]
+
+    def entries(prefix_list: str) -> list[str]:
+        found = account.read("ec2", "get_managed_prefix_list_entries", PrefixListId=prefix_list)
+        return [one["Cidr"] for one in found.get("Entries", [])]
+
+    return list_callers(groups, port, allowed, entries)
+
+
+def gather(module: AwsModule) -> Facts:
+    account, params, now = Account(module), module.params, datetime.now(UTC)
+    instance = find_instance(module, account)
+    readers: dict[str, t.Callable[[], t.Any]] = {
+        "parameters": lambda: find_parameters(account, instance),
+        "certificate": lambda: find_certificate(account, instance),
+        "maintenance": lambda: find_maintenance(account, instance),
+        "lifecycle": lambda: find_lifecycle(account, instance),
+        "free_storage": lambda: find_free_storage(account, instance, now),
+        "callers": lambda: find_callers(account, instance, params["allowed_sources"]),
+        "kms_key": lambda: find_key(account, params["kms_key_id"]),
+    }
+    sources: dict[str, t.Any] = {"instance": instance, "database": params["database"]}
+    for name, read in readers.items():
+        try:
+            sources[name] = read()
+        except UnknownError as error:
+            sources[name] = error
+    return Facts(sources, params, now)
+
+
+def main() -> None:
+    module = AwsModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "kms_key_id": {"type": "str", "default": "", "no_log": False},
+            "multi_az": {"type": "bool", "default": False},
+            "backup_days": {"type": "int", "default": 7},
+            "allowed_sources": {"type": "list", "elements": "str", "default": []},
+            "database": {"type": "dict", "options": DATABASE},
+            "fail_on": {"type": "str", "choices": ["high", "medium", "low", "never"], "default": "high"},
+        },
+        supports_check_mode=True,
+    )
+    result = evaluate(gather(module))
+    findings, name = result["findings"], module.params["name"]
+    numbers = [f"{sum(one['severity'] == severity for one in findings)} {severity}" for severity in SEVERITIES]
+    unknown = sum(one["status"] == "unknown" for one in findings)
+    result |= {
+        "table": describe(findings),
+        "summary": f"RDS instance {name}: {len(result['checked'])} checked, {', '.join(numbers)}, {unknown} unknown",
+    }
+    if is_failure(findings, module.params["fail_on"]):
+        module.fail_json(msg="\n".join([result["summary"], *result["table"]]), **result)
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()
