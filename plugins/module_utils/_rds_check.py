@@ -199,7 +199,7 @@ def evaluate(facts: Facts) -> Dict:
             not_checked.append({"id": one.id, "reason": str(error)})
             continue
         except UnknownError as error:
-            is_sound, actual = False, f"could not be read: {error}"
+            is_sound, actual = False, f"could not be read: {str(error).partition(chr(10))[0]}"
             name, status = f"unknown_{one.id}", "unknown"
             remedy = (
                 f"Allow {error.action} and run it again."
@@ -420,7 +420,7 @@ def restorable_time_old(facts: Facts) -> Seen:
     age = facts.now - in_utc(latest)
     return (
         age <= RESTORABLE_AGE,
-        f"the latest restorable time is {show(latest)}, {int(age.total_seconds() // 60)} minutes ago",
+        f"the latest restorable time is {show(latest)}, {max(0, int(age.total_seconds() // 60))} minutes ago",
     )
 
 

@@ -480,7 +480,8 @@ def main() -> None:
         "summary": f"RDS instance {name}: {len(result['checked'])} checked, {', '.join(numbers)}, {unknown} unknown",
     }
     if is_failure(findings, module.params["fail_on"]):
-        module.fail_json(msg="\n".join([result["summary"], *result["table"]]), **result)
+        shown = describe([one for one in findings if is_failure([one], module.params["fail_on"])])
+        module.fail_json(msg="\n".join([f"The RDS instance {name} is not as it should be.", *shown]), **result)
     module.exit_json(changed=False, **result)
 
 
