@@ -8,15 +8,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import typing as t
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ansible_collections.lightbox.pacs.plugins.module_utils._exposure import SEVERITIES
+
 Dict = dict[str, t.Any]
 
-SEVERITIES = ("high", "medium", "low")
 BACKUP_DAYS = 7
 CA_DAYS = 90
 # RDS renews the certificates of its servers long before, and by itself.
@@ -82,8 +82,9 @@ class Facts:
     sources: name of a source to its content, or to the UnknownError with which reading it ended:
     instance (dict of DescribeDBInstances), parameters (name to Parameter), certificate (Certificate),
     maintenance (list of PendingMaintenanceAction), lifecycle (list of SupportedEngineLifecycle),
-    callers (list of text: who reaches the port besides those who may), kms_key (ARN of the expected key),
-    free_storage (list of Datapoint), database (dict of what was queried inside; None when it was not).
+    callers (internet and others: lists of who reaches the port besides those who may), kms_key (ARN of the
+    expected key; empty for any), free_storage (list of Datapoint), database (dict of what was queried inside;
+    None when it was not).
     """
 
     def __init__(self, sources: Dict, options: Dict, now: datetime) -> None:
@@ -230,61 +231,6 @@ def describe(findings: list[Dict]) -> list[str]:
     ]
 
 
-def is_failure(findings: list[Dict], fail_on: str) -> bool:
-    """Return whether a finding has the severity `fail_on` or a higher one."""
-    failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1] if fail_on in SEVERITIES else ()
-    return any(one["severity"] in failing for one in findings)
-
-
-def is_group(source: str) -> bool:
-    return re.fullmatch(r"sg-[0-9a-f]+", source) is not None
-
-
-def is_prefix_list(source: str) -> bool:
-    return re.fullmatch(r"pl-[0-9a-f]+", source) is not None
-
-
-def is_network(source: str) -> bool:
-    try:
-        ipaddress.ip_network(source)
-    except ValueError:
-        return False
-    return True
-
-
-def is_nearly_everyone(source: str) -> bool:
-    """Return whether a source is a network of most addresses of the internet, such as one half of them."""
-    if not is_network(source):
-        return False
-    network = ipaddress.ip_network(source)
-    return network.prefixlen < (8 if network.version == 4 else 16) and not network.is_private
-
-
-def is_allowed(source: str, allowed: list[str]) -> bool:
-    if not is_network(source):
-        return source in allowed
-    network = ipaddress.ip_network(source)
-    networks = [ipaddress.ip_network(one) for one in allowed if is_network(one)]
-    return any(one.version == network.version and network.subnet_of(one) for one in networks)  # type: ignore[arg-type]
-
-
-def list_callers(groups: list[Dict], port: int, allowed: list[str], entries: t.Callable[[str], list[str]]) -> list[str]:
-    """Return who reaches a TCP port of security groups besides `allowed`. entries: the networks of a prefix list."""
-    found: dict[str, None] = {}
-    for group in groups:
-        for rule in group.get("IpPermissions", []):
-            protocol = str(rule.get("IpProtocol"))
-            if protocol != "-1" and not (protocol in ("tcp", "6") and rule["FromPort"] <= port <= rule["ToPort"]):
-                continue
-            sources = [one["GroupId"] for one in rule.get("UserIdGroupPairs", [])]
-            sources += [one["CidrIp"] for one in rule.get("IpRanges", [])]
-            sources += [one["CidrIpv6"] for one in rule.get("Ipv6Ranges", [])]
-            lists = [one["PrefixListId"] for one in rule.get("PrefixListIds", []) if one["PrefixListId"] not in allowed]
-            sources += [network for prefix_list in lists for network in entries(prefix_list)]
-            found.update(dict.fromkeys(source for source in sources if not is_allowed(source, allowed)))
-    return list(found)
-
-
 @kind("high", "available", "See the instance's events in the RDS console (aws rds describe-events) for the reason.")
 def not_available(facts: Facts) -> Seen:
     state = facts.instance("DBInstanceStatus")
@@ -339,26 +285,16 @@ def tls_not_forced(facts: Facts) -> Seen:
     )
 
 
-@kind("high", "no rule for every address", "Remove the rule from the security group.")
+@kind("high", "no access from the internet", "Remove the rule from the security group.")
 def port_open_to_internet(facts: Facts) -> Seen:
-    found = [text for text in facts.source("callers") if is_nearly_everyone(text)]
-    return (
-        not found,
-        f"the security groups admit {', '.join(found)}" if found else "no security group admits every address",
-    )
+    found = facts.source("callers")["internet"]
+    return not found, f"the port is reachable by {', '.join(found)}" if found else "the port is closed for the internet"
 
 
-@kind(
-    "medium",
-    "only the sources in allowed_sources",
-    "Remove the rules from the security groups, or add the sources to allowed_sources.",
-)
+@kind("medium", "only the sources in allowed_sources", "Remove the rule, or add the source to allowed_sources.")
 def port_open_to_others(facts: Facts) -> Seen:
-    found = [text for text in facts.source("callers") if not is_nearly_everyone(text)]
-    return (
-        not found,
-        f"the security groups also admit {', '.join(found)}" if found else "the security groups admit no others",
-    )
+    found = facts.source("callers")["others"]
+    return not found, f"the port is also reachable by {', '.join(found)}" if found else "the port is closed for others"
 
 
 @kind(
@@ -534,17 +470,16 @@ def tags_not_copied(facts: Facts) -> Seen:
     "Reset the parameters in the parameter group, or for the role (ALTER ROLE … RESET).",
 )
 def statements_logged(facts: Facts) -> Seen:
-    values = {
-        name: one.get("ParameterValue") for name, one in facts.source("parameters").items() if name in LOG_PARAMETERS
-    }
     for name in REQUIRED_LOG_PARAMETERS:
         facts.parameter(name)
-    # Inside the database a role's own settings count, too.
-    values |= (facts.source("database") or {}).get("log_parameters") or {}
+    group = {name: parameter.get("ParameterValue") for name, parameter in facts.source("parameters").items()}
+    # A role has settings of its own.
+    session = (facts.source("database") or {}).get("log_parameters") or {}
     found = [
-        f"{name} = {value}"
-        for name, value in sorted(values.items())
-        if value is not None and not re.fullmatch(LOG_PARAMETERS[name], str(value))
+        f"{name} = {value} in {place}"
+        for place, values in (("the parameter group", group), ("the archive's session", session))
+        for name, value in values.items()
+        if value is not None and not re.fullmatch(LOG_PARAMETERS.get(name, ".*"), str(value))
     ]
     return not found, f"the log gets queries: {', '.join(found)}" if found else "the log gets no queries"
 

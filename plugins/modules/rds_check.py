@@ -52,7 +52,7 @@ options:
   allowed_sources:
     description:
       - Who may reach the instance's port. Networks, prefix lists by id, and security groups by id or, in the
-        instance's VPC, by name.
+        instance's VPC, by name. V(self) is the group that has the rule.
       - A network also allows the networks in it.
     type: list
     elements: str
@@ -255,6 +255,7 @@ summary:
   sample: "RDS instance archive: 32 checked, 1 high, 0 medium, 0 low, 0 unknown"
 """
 
+import dataclasses
 import typing as t
 from datetime import UTC, datetime, timedelta
 
@@ -270,18 +271,21 @@ from ansible_collections.amazon.aws.plugins.module_utils.botocore import (
 )
 from ansible_collections.amazon.aws.plugins.module_utils.retries import AWSRetry
 from ansible_collections.lightbox.pacs.plugins.module_utils._aws import AwsModule
-from ansible_collections.lightbox.pacs.plugins.module_utils._rds_check import (
+from ansible_collections.lightbox.pacs.plugins.module_utils._exposure import (
     SEVERITIES,
-    Facts,
-    UnknownError,
-    describe,
-    evaluate,
+    Declaration,
+    DeclarationError,
+    find_reachable,
+    find_undeclared,
     is_failure,
     is_group,
-    is_network,
     is_prefix_list,
-    list_callers,
+    is_wide,
+    parse_network,
+    parse_source,
+    rules_of_group,
 )
+from ansible_collections.lightbox.pacs.plugins.module_utils._rds_check import Facts, UnknownError, describe, evaluate
 
 DATABASE = {
     "error": {"type": "str"},
@@ -410,31 +414,54 @@ def find_key(account: Account, key: str) -> str:
     return account.read("kms", "describe_key", KeyId=key)["KeyMetadata"]["Arn"]
 
 
-def find_callers(account: Account, instance: dict[str, t.Any], allowed: list[str]) -> list[str]:
-    """Return who reaches the instance's port besides `allowed`: ids of groups, and networks."""
-    ids = [
-        one["VpcSecurityGroupId"] for one in instance.get("VpcSecurityGroups") or [] if one.get("Status") != "removing"
-    ]
+def find_callers(account: Account, instance: dict[str, t.Any], allowed: list[str]) -> dict[str, list[str]]:
+    """Return who reaches the instance's port besides `allowed`: the internet at large, and others."""
+    ids = {one["VpcSecurityGroupId"] for one in instance.get("VpcSecurityGroups") or []}
     port = (instance.get("Endpoint") or {}).get("Port")
     if not ids or not port:
         raise UnknownError(f"DescribeDBInstances returned no {'Endpoint' if ids else 'VpcSecurityGroups'}")
-    groups = account.read("ec2", "describe_security_groups", GroupIds=ids).get("SecurityGroups", [])
-    if len(groups) != len(set(ids)):
-        raise UnknownError(f"DescribeSecurityGroups returned {len(groups)} of {len(set(ids))} groups")
-    names = [name for name in allowed if not is_group(name) and not is_prefix_list(name) and not is_network(name)]
+    groups = account.read("ec2", "describe_security_groups", GroupIds=sorted(ids)).get("SecurityGroups", [])
+    if {one["GroupId"] for one in groups} != ids:
+        raise UnknownError(f"DescribeSecurityGroups returned {len(groups)} of {len(ids)} groups")
+    rules = [
+        dataclasses.replace(rule, protocol="tcp", first=port, last=port)
+        for rule in find_reachable([rule for group in groups for rule in rules_of_group(group)], "tcp", port)
+    ]
+    declared = Declaration("tcp", port, port, find_allowed(account, groups[0].get("VpcId", ""), allowed))
+    prefix_lists = {
+        source: find_networks(account, source)
+        for source in {rule.source for rule in rules} - set(declared.sources)
+        if is_prefix_list(source)
+    }
+    found = [
+        (f"{rule.source} (by {rule.group})", [network for region in regions for network in region.sources.networks])
+        for rule, regions in find_undeclared(rules, [declared], prefix_lists)
+    ]
+    # Also in parts: two halves are the internet, too.
+    is_open = is_wide([network for _text, networks in found for network in networks])
+    internet = [text for text, networks in found if is_open and not all(network.is_private for network in networks)]
+    return {"internet": internet, "others": [text for text, _networks in found if text not in internet]}
+
+
+def find_allowed(account: Account, vpc: str, allowed: list[str]) -> tuple[str, ...]:
+    """Return the allowed sources with IDs in place of names."""
+    names = [
+        one for one in allowed if one != "self" and not (is_group(one) or is_prefix_list(one) or parse_network(one))
+    ]
+    ids: dict[str, str] = {}
     if names:
-        filters = [{"Name": "vpc-id", "Values": [groups[0]["VpcId"]]}, {"Name": "group-name", "Values": names}]
-        named = account.read("ec2", "describe_security_groups", Filters=filters).get("SecurityGroups", [])
-        missing = sorted(set(names) - {one["GroupName"] for one in named})
-        if missing:
-            raise UnknownError(f"there is no security group {', '.join(missing)} in the VPC {groups[0]['VpcId']}")
-        allowed = [*allowed, *(one["GroupId"] for one in named)]
+        filters = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": names}]
+        groups = account.read("ec2", "describe_security_groups", Filters=filters).get("SecurityGroups", [])
+        ids = {one["GroupName"]: one["GroupId"] for one in groups}
+    try:
+        return tuple(parse_source(one, ids) for one in allowed)
+    except DeclarationError as error:
+        raise UnknownError(f"allowed_sources is not valid for the VPC {vpc}: {error}".rstrip(".")) from error
 
-    def entries(prefix_list: str) -> list[str]:
-        found = account.read("ec2", "get_managed_prefix_list_entries", PrefixListId=prefix_list)
-        return [one["Cidr"] for one in found.get("Entries", [])]
 
-    return list_callers(groups, port, allowed, entries)
+def find_networks(account: Account, prefix_list: str) -> list[str]:
+    found = account.read("ec2", "get_managed_prefix_list_entries", PrefixListId=prefix_list)
+    return [one["Cidr"] for one in found.get("Entries", [])]
 
 
 def gather(module: AwsModule) -> Facts:
