@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -15,10 +17,11 @@ import yaml
 from ansible_collections.lightbox.pacs.plugins.module_utils import _aws, _rds_check
 from ansible_collections.lightbox.pacs.plugins.module_utils._rds_check import KINDS, Facts, UnknownError, evaluate
 from ansible_collections.lightbox.pacs.plugins.modules import rds_check
+from botocore import xform_name
 from botocore.stub import ANY, Stubber
 
-from tests.support.aws import REGION, aws_account, failing, recorded_calls, run_module
-from tests.support.rendering import Role
+from tests.support.aws import REGION, aws_account, failing, recorded_calls
+from tests.support.orthanc_server import run_module
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -401,3 +404,477 @@ def test_times_of_every_zone_are_compared(zone):
     late = judge(instance__LatestRestorableTime=convert(NOW - timedelta(minutes=61)))
     assert ids(late) == ["restorable_time_old"]
     assert "2026-11-30 10:59 UTC, 61 minutes ago" in late["findings"][0]["actual"]
+
+
+GROUP = {
+    "GroupId": "sg-1",
+    "VpcId": "vpc-1",
+    "IpPermissions": [
+        {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": "sg-2"}]},
+        {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]},
+        {"IpProtocol": "tcp", "FromPort": 5000, "ToPort": 6000, "PrefixListIds": [{"PrefixListId": "pl-1"}]},
+    ],
+    "IpPermissionsEgress": [{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}],
+}
+
+
+def now(content: Any) -> Any:
+    """Move every time from NOW to the present."""
+    if isinstance(content, dict):
+        return {key: now(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [now(value) for value in content]
+    return content + (datetime.now(UTC) - NOW) if isinstance(content, datetime) else content
+
+
+def answers(**changes: Any) -> list[tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """The calls for a sound instance: service, operation, its arguments, its answer."""
+    sound = now(change(SOUND, **changes))
+    arn = INSTANCE["DBInstanceArn"]
+    parameters = [{"ParameterName": name} | value for name, value in sound["parameters"].items()]
+    cycles = [one | {"LifecycleSupportStartDate": NOW} for one in sound["lifecycle"]]
+    named = {"Filters": [{"Name": "vpc-id", "Values": ["vpc-1"]}, {"Name": "group-name", "Values": ["archive"]}]}
+    return [
+        ("rds", "describe_db_instances", {"DBInstanceIdentifier": "archive"}, {"DBInstances": [sound["instance"]]}),
+        (
+            "rds",
+            "describe_db_parameters",
+            {"DBParameterGroupName": "archive"},
+            {"Parameters": parameters[:2], "Marker": "2"},
+        ),
+        (
+            "rds",
+            "describe_db_parameters",
+            {"DBParameterGroupName": "archive", "Marker": "2"},
+            {"Parameters": parameters[2:]},
+        ),
+        (
+            "rds",
+            "describe_certificates",
+            {"CertificateIdentifier": "rds-ca-rsa2048-g1"},
+            {"Certificates": [sound["certificate"]]},
+        ),
+        (
+            "rds",
+            "describe_pending_maintenance_actions",
+            {"ResourceIdentifier": arn},
+            {"PendingMaintenanceActions": [{"PendingMaintenanceActionDetails": sound["maintenance"]}]},
+        ),
+        (
+            "rds",
+            "describe_db_major_engine_versions",
+            {"Engine": "postgres", "MajorEngineVersion": "17"},
+            {"DBMajorEngineVersions": [{"SupportedEngineLifecycles": cycles}]},
+        ),
+        (
+            "cloudwatch",
+            "get_metric_statistics",
+            {
+                "Namespace": "AWS/RDS",
+                "MetricName": "FreeStorageSpace",
+                "Dimensions": [{"Name": "DBInstanceIdentifier", "Value": "archive"}],
+                "StartTime": ANY,
+                "EndTime": ANY,
+                "Period": 300,
+                "Statistics": ["Minimum"],
+            },
+            {"Datapoints": sound["free_storage"]},
+        ),
+        ("ec2", "describe_security_groups", {"GroupIds": ["sg-1"]}, {"SecurityGroups": [GROUP]}),
+        ("ec2", "describe_security_groups", named, {"SecurityGroups": [{"GroupName": "archive", "GroupId": "sg-2"}]}),
+        (
+            "ec2",
+            "get_managed_prefix_list_entries",
+            {"PrefixListId": "pl-1"},
+            {"Entries": [{"Cidr": "10.1.0.0/16"}, {"Cidr": "10.2.3.0/24"}]},
+        ),
+        ("kms", "describe_key", {"KeyId": "alias/archive"}, {"KeyMetadata": {"KeyId": "1", "Arn": KEY}}),
+    ]
+
+
+ARGUMENTS: dict[str, Any] = {
+    "name": "archive",
+    "region": REGION,
+    "kms_key_id": "alias/archive",
+    "multi_az": True,
+    "allowed_sources": ["archive", "10.1.0.0/16", "10.2.0.0/16"],
+    "database": DATABASE,
+}
+
+
+@functools.cache
+def client(service: str) -> Any:
+    return boto3.client(service, REGION, aws_access_key_id="example", aws_secret_access_key="example")
+
+
+def run_stubbed(replaced: dict[str, Any] | None = None, check: bool = False, **arguments: Any) -> dict[str, Any]:
+    """Run the module on answers that botocore compares with its model. replaced: operation to its answer or error."""
+    replaced = replaced or {}
+    stubs = {service: Stubber(client(service)) for service in ("rds", "ec2", "kms", "cloudwatch")}
+    failed: set[str] = set()
+    for service, operation, expected, answer in answers():
+        content = replaced.get(operation, answer)
+        if not isinstance(content, str):
+            stubs[service].add_response(operation, content, expected)
+        elif operation not in failed:
+            failed.add(operation)
+            stubs[service].add_client_error(operation, content, f"{content} (test)", expected_params=expected)
+    with contextlib.ExitStack() as stack:
+        for stub in stubs.values():
+            stack.enter_context(stub)
+        stack.enter_context(mock.patch.object(_aws.AwsModule, "client", lambda _self, service: client(service)))
+        return run_module("rds_check", ARGUMENTS | arguments, check=check)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_what_aws_answers_is_judged(check):
+    result = run_stubbed(check=check)
+    assert result["findings"] == []
+    assert result["not_checked"] == []
+    assert result["table"] == []
+    assert result["summary"] == f"RDS instance archive: {len(IDS)} checked, 0 high, 0 medium, 0 low, 0 unknown"
+    assert result["changed"] is False
+
+
+# What an API's failure leaves unknown. The engine's dates are in a table as well.
+UNREADABLE = {
+    "describe_db_parameters": ["tls_not_forced", "statements_logged"],
+    "describe_certificates": ["certificate_authority_expires"],
+    "describe_pending_maintenance_actions": ["pending_maintenance"],
+    "describe_db_major_engine_versions": [],
+    "get_metric_statistics": ["storage_low"],
+    "describe_security_groups": ["port_open_to_internet", "port_open_to_others"],
+    "get_managed_prefix_list_entries": ["port_open_to_internet", "port_open_to_others"],
+    "describe_key": ["other_kms_key"],
+}
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "UnauthorizedOperation", "InvalidParameterValue"])
+@pytest.mark.parametrize("operation", UNREADABLE)
+def test_an_api_that_fails_is_a_finding(operation, code):
+    result = run_stubbed({operation: code}, fail_on="never")
+    assert ids(result) == [f"unknown_{name}" for name in UNREADABLE[operation]]
+    action = next(f"{service}:{action}" for service, action in ACTIONS if xform_name(action) == operation)
+    for finding in result["findings"]:
+        assert f"{action} failed with {code}: {code} (test)" in finding["actual"]
+        assert (f"Allow {action} " in finding["remedy"]) is (code != "InvalidParameterValue")
+
+
+EMPTY = {
+    "describe_certificates": {"Certificates": []},
+    "get_metric_statistics": {"Datapoints": []},
+    "describe_security_groups": {"SecurityGroups": []},
+}
+
+
+@pytest.mark.parametrize("operation", EMPTY)
+def test_an_empty_answer_of_an_api_is_a_finding(operation):
+    result = run_stubbed({operation: EMPTY[operation]}, fail_on="never")
+    assert ids(result) == [f"unknown_{name}" for name in UNREADABLE[operation]]
+
+
+ACTIONS = [
+    ("rds", "DescribeDBInstances"),
+    ("rds", "DescribeDBParameters"),
+    ("rds", "DescribeCertificates"),
+    ("rds", "DescribePendingMaintenanceActions"),
+    ("rds", "DescribeDBMajorEngineVersions"),
+    ("cloudwatch", "GetMetricStatistics"),
+    ("ec2", "DescribeSecurityGroups"),
+    ("ec2", "GetManagedPrefixListEntries"),
+    ("kms", "DescribeKey"),
+]
+
+
+def test_documentation_lists_every_action():
+    documented = re.findall(r"C\((\w+):(\w+)\)", rds_check.DOCUMENTATION)
+    assert sorted(documented) == sorted(ACTIONS)
+    assert {(service, xform_name(action)) for service, action in ACTIONS} == {call[:2] for call in answers()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "fails_on"),
+    [
+        ({}, []),
+        ({"CopyTagsToSnapshot": False}, ["low"]),
+        ({"DeletionProtection": False}, ["medium", "low"]),
+        ({"PubliclyAccessible": True}, ["high", "medium", "low"]),
+        ({"CertificateDetails": {}}, ["high", "medium", "low"]),  # unknown
+    ],
+)
+def test_the_severity_decides_about_failure(changes, fails_on):
+    instance = {"describe_db_instances": {"DBInstances": [now(INSTANCE) | changes]}}
+    for fail_on in ("high", "medium", "low", "never"):
+        result = run_stubbed(instance, fail_on=fail_on)
+        assert result.get("failed", False) is (fail_on in fails_on)
+        assert len(result["findings"]) == len(result["table"]) == (1 if changes else 0)
+        assert ("msg" in result) is (fail_on in fails_on)
+    assert run_stubbed(instance).get("failed", False) is ("high" in fails_on)
+
+
+def test_the_message_has_the_findings_that_fail():
+    changes = {"PubliclyAccessible": True, "DeletionProtection": False, "CopyTagsToSnapshot": False}
+    result = run_stubbed({"describe_db_instances": {"DBInstances": [now(INSTANCE) | changes]}}, fail_on="medium")
+    assert result["msg"].splitlines() == ["The RDS instance archive is not as it should be.", *result["table"][:2]]
+    assert len(result["table"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        ("DBInstanceNotFound", "There is no RDS instance archive in the region eu-central-1. Set name and region"),
+        ({"DBInstances": []}, "There is no RDS instance archive in the region eu-central-1."),
+        ("AccessDenied", "The RDS instance archive could not be described: An error occurred (AccessDenied)"),
+        ("ExpiredToken", "The RDS instance archive could not be described: An error occurred (ExpiredToken)"),
+    ],
+)
+def test_an_instance_that_cannot_be_described_is_an_error(replaced, message):
+    result = run_stubbed({"describe_db_instances": replaced}, fail_on="never")
+    assert result["failed"] is True
+    assert message in result["msg"]
+
+
+# moto has no answer to these calls.
+LACKING = {
+    "DescribeCertificates": {"Certificates": [{"CertificateIdentifier": "a", "ValidTill": datetime(2061, 5, 1)}]},
+    "DescribePendingMaintenanceActions": {"PendingMaintenanceActions": []},
+    "DescribeDBMajorEngineVersions": {"DBMajorEngineVersions": []},
+}
+
+
+@pytest.fixture
+def account():
+    """An account of moto with an instance that was made carelessly."""
+    call = botocore.client.BaseClient._make_api_call
+
+    def answer(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+        return LACKING[operation] if operation in LACKING else call(client, operation, arguments)
+
+    with (
+        aws_account(),
+        mock.patch.object(botocore.client.BaseClient, "_make_api_call", answer),
+        mock.patch("time.sleep"),
+    ):
+        yield Cloud()
+
+
+class Cloud:
+    def __init__(self) -> None:
+        self.rds, self.ec2, self.kms = client("rds"), client("ec2"), client("kms")
+        vpc = self.vpc = self.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            self.ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24", AvailabilityZone=f"{REGION}{zone}")
+            for number, zone in enumerate("ab")
+        ]
+        self.archive, self.database = (
+            self.ec2.create_security_group(GroupName=f"hospital-{name}", Description=name, VpcId=vpc)["GroupId"]
+            for name in ("archive", "database")
+        )
+        self.key = self.kms.create_key()["KeyMetadata"]
+        self.kms.create_alias(AliasName="alias/hospital", TargetKeyId=self.key["KeyId"])
+        self.rds.create_db_subnet_group(
+            DBSubnetGroupName="hospital",
+            DBSubnetGroupDescription="hospital",
+            SubnetIds=[subnet["Subnet"]["SubnetId"] for subnet in subnets],
+        )
+        self.rds.create_db_parameter_group(
+            DBParameterGroupName="hospital", DBParameterGroupFamily="postgres17", Description="hospital"
+        )
+        self.set_parameters({"rds.force_ssl": "1", "log_statement": "none", "log_min_duration_statement": "-1"})
+
+    def set_parameters(self, values: dict[str, str]) -> None:
+        self.rds.modify_db_parameter_group(
+            DBParameterGroupName="hospital",
+            Parameters=[
+                {"ParameterName": name, "ParameterValue": value, "ApplyMethod": "immediate"}
+                for name, value in values.items()
+            ],
+        )
+
+    def create(self, **more: Any) -> None:
+        given = {
+            "DBInstanceIdentifier": "hospital",
+            "DBInstanceClass": "db.t4g.medium",
+            "Engine": "postgres",
+            "EngineVersion": "17.4",
+            "AllocatedStorage": 50,
+            "MasterUsername": "lightbox",
+            "DBSubnetGroupName": "hospital",
+            "DBParameterGroupName": "hospital",
+            "VpcSecurityGroupIds": [self.database],
+        }
+        self.rds.create_db_instance(**(given | more))
+
+    def allow(self, source: str, first: int = 5432, last: int = 5432, protocol: str = "tcp") -> None:
+        rule: dict[str, Any] = {"IpProtocol": protocol}
+        if protocol != "-1":
+            rule |= {"FromPort": first, "ToPort": last}
+        if source.startswith("sg-"):
+            rule["UserIdGroupPairs"] = [{"GroupId": source}]
+        elif source.startswith("pl-"):
+            rule["PrefixListIds"] = [{"PrefixListId": source}]
+        elif ":" in source:
+            rule["Ipv6Ranges"] = [{"CidrIpv6": source}]
+        else:
+            rule["IpRanges"] = [{"CidrIp": source}]
+        self.ec2.authorize_security_group_ingress(GroupId=self.database, IpPermissions=[rule])
+
+    def check(self, **more: Any) -> dict[str, Any]:
+        given = {"name": "hospital", "region": REGION, "allowed_sources": ["hospital-archive"], "fail_on": "never"}
+        # The clients that a module makes read botocore's models anew, which takes most of the time.
+        with mock.patch.object(_aws.AwsModule, "client", lambda _self, service: client(service)):
+            return run_module("rds_check", given | more)
+
+
+HARDENED: dict[str, Any] = {
+    "StorageEncrypted": True,
+    "PubliclyAccessible": False,
+    "MultiAZ": True,
+    "BackupRetentionPeriod": 14,
+    "DeletionProtection": True,
+    "CopyTagsToSnapshot": True,
+    "MaxAllocatedStorage": 200,
+    "ManageMasterUserPassword": True,
+}
+# moto's instances have no certificate.
+ALWAYS = ["unknown_server_certificate_expires"]
+
+
+def test_a_hardened_instance_of_moto(account):
+    account.create(**HARDENED, KmsKeyId=account.key["Arn"])
+    account.allow(account.archive)
+    with recorded_calls() as calls:
+        result = account.check(kms_key_id="alias/hospital", multi_az=True, backup_days=14, database=DATABASE)
+    assert ids(result) == ALWAYS
+    assert [one["id"] for one in result["not_checked"]] == ["storage_low"]  # it is new
+    assert set(calls) == {f"{service}:{action}" for service, action in ACTIONS} - {"ec2:GetManagedPrefixListEntries"}
+    other = account.check(kms_key_id=account.kms.create_key()["KeyMetadata"]["KeyId"])
+    assert [*ALWAYS, "other_kms_key"] == ids(other)
+
+
+def test_a_careless_instance_of_moto(account):
+    account.create(
+        MasterUserPassword="a-password-2026",
+        PubliclyAccessible=True,
+        BackupRetentionPeriod=0,
+        AutoMinorVersionUpgrade=False,
+    )
+    account.set_parameters({"rds.force_ssl": "0", "log_statement": "all"})
+    account.allow("0.0.0.0/0")
+    account.allow("10.9.0.0/16")
+    result = account.check(multi_az=True, kms_key_id="alias/hospital", fail_on="high")
+    assert result["failed"] is True
+    assert set(ids(result)) == {
+        *ALWAYS,
+        "storage_not_encrypted",
+        "other_kms_key",
+        "publicly_accessible",
+        "tls_not_forced",
+        "port_open_to_internet",
+        "port_open_to_others",
+        "backups_off",
+        "deletion_not_protected",
+        "storage_not_autoscaled",
+        "minor_upgrades_off",
+        "not_multi_az",
+        "master_password_not_managed",
+        "tags_not_copied",
+        "statements_logged",
+    }
+    assert "a-password-2026" not in str(result)
+
+
+INTERNET, OTHERS = "port_open_to_internet", "port_open_to_others"
+
+
+@pytest.mark.parametrize(
+    ("rules", "found"),
+    [
+        ([("10.0.0.0/16",)], [OTHERS]),
+        ([("10.0.0.7/32",)], [OTHERS]),
+        ([("10.77.3.0/24",)], []),  # in an allowed network
+        ([("10.77.0.0/15",)], [OTHERS]),  # and more than that
+        ([("203.0.113.0/24",)], [OTHERS]),
+        ([("0.0.0.0/0",)], [INTERNET]),
+        ([("::/0",)], [INTERNET]),
+        ([("0.0.0.0/1",), ("128.0.0.0/1",)], [INTERNET]),
+        ([("fd00::/8",)], [OTHERS]),
+        ([("0.0.0.0/0", 443, 443)], []),
+        ([("0.0.0.0/0", 5433, 6000)], []),
+        ([("0.0.0.0/0", 0, 65535)], [INTERNET]),
+        ([("0.0.0.0/0", 5000, 5432)], [INTERNET]),
+        ([("0.0.0.0/0", 0, 0, "-1")], [INTERNET]),
+        ([("0.0.0.0/0", 5432, 5432, "udp")], []),
+        ([("0.0.0.0/0",), ("10.1.0.0/16",)], [INTERNET, OTHERS]),
+        ([("archive",)], []),
+        ([("database",)], [OTHERS]),
+        ([("prefix list",)], [OTHERS]),
+        ([("allowed prefix list",)], []),
+    ],
+)
+def test_who_reaches_the_port(account, rules, found):
+    account.create(**HARDENED)
+    lists = {
+        name: account.ec2.create_managed_prefix_list(
+            PrefixListName=name, Entries=[{"Cidr": "198.51.100.0/24"}], MaxEntries=5, AddressFamily="IPv4"
+        )["PrefixList"]["PrefixListId"]
+        for name in ("prefix list", "allowed prefix list")
+    }
+    sources = lists | {"archive": account.archive, "database": account.database}
+    for source, *more in rules:
+        account.allow(sources.get(source, source), *more)
+    allowed = ["hospital-archive", "10.77.0.0/16", lists["allowed prefix list"]]
+    result = account.check(allowed_sources=allowed)
+    assert [name for name in ids(result) if "port_open" in name] == found
+    for finding in result["findings"]:
+        if finding["id"] in found[-1:]:
+            assert sources.get(rules[-1][0], rules[-1][0]) in finding["actual"]
+
+
+@pytest.mark.parametrize("allowed", ["hospital-archiv", "10.0.0.1/16", "10.0.0.0/33"])
+def test_an_allowed_source_that_does_not_exist_is_a_finding(account, allowed):
+    account.create(**HARDENED)
+    result = account.check(allowed_sources=[allowed])
+    assert ids(result) == ["unknown_port_open_to_internet", *ALWAYS, "unknown_port_open_to_others"]
+    assert f"`{allowed}` is" in result["findings"][0]["actual"]
+
+
+def test_errors_of_a_server_are_retried_and_then_a_finding(account):
+    account.create(**HARDENED)
+    with failing("DescribeDBParameters", "InternalFailure", times=2):
+        assert ids(account.check()) == ALWAYS
+    with failing("DescribeDBParameters", "InternalFailure"):
+        result = account.check()
+    assert ids(result) == ["unknown_tls_not_forced", *ALWAYS, "unknown_statements_logged"]
+    assert "rds:DescribeDBParameters failed with InternalFailure" in result["findings"][0]["actual"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        botocore.parsers.ResponseParserError("Unable to parse response (syntax error), invalid XML received.\n<html>"),
+        botocore.exceptions.ConnectTimeoutError(endpoint_url="https://rds.example.org"),
+        AttributeError("'RDS' object has no attribute 'describe_certificates'"),
+    ],
+    ids=["no answer", "no connection", "old boto3"],
+)
+def test_a_call_without_an_answer_is_a_finding(account, error):
+    account.create(**HARDENED)
+    call = rds_check.Account.call
+
+    def fail(self: Any, service: str, operation: str, **arguments: Any) -> Any:
+        if operation == "describe_certificates":
+            raise error
+        return call(self, service, operation, **arguments)
+
+    with mock.patch.object(rds_check.Account, "call", fail):
+        result = account.check()
+    assert ids(result) == ["unknown_certificate_authority_expires", *ALWAYS]
+    actual = result["findings"][0]["actual"]
+    assert "rds:DescribeCertificates" in actual
+    assert "\n" not in actual
+
+
+def test_another_instance_does_not_exist_in_moto(account):
+    result = run_module("rds_check", {"name": "hospital"})  # with clients of its own, in the environment's region
+    assert "There is no RDS instance hospital in the region eu-central-1" in result["msg"]
