@@ -200,7 +200,7 @@ def evaluate(facts: Facts) -> Dict:
             not_checked.append({"id": one.id, "reason": str(error)})
             continue
         except UnknownError as error:
-            is_sound, actual = False, f"could not be read: {str(error).partition(chr(10))[0]}"
+            is_sound, actual = False, f"could not be read: {str(error).partition(chr(10))[0].rstrip(' .:')}"
             name, status = f"unknown_{one.id}", "unknown"
             remedy = (
                 f"Allow {error.action} and run it again."
@@ -562,7 +562,7 @@ def connections_low(facts: Facts) -> Seen:
 def schema_unexpected(facts: Facts) -> Seen:
     version = facts.database("schema_version")
     if not version:
-        return False, "the database has no tables of Orthanc"
+        return False, "the user finds no tables of Orthanc"
     return (
         version == "6",
         f"Orthanc's tables have schema version {version}, revision {facts.database('schema_revision') or 'none'}",

@@ -14,6 +14,8 @@ import boto3
 import botocore.client
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.lightbox.pacs.plugins.module_utils import _aws, _rds_check
 from ansible_collections.lightbox.pacs.plugins.module_utils._rds_check import KINDS, Facts, UnknownError, evaluate
 from ansible_collections.lightbox.pacs.plugins.modules import rds_check
@@ -22,6 +24,8 @@ from botocore.stub import ANY, Stubber
 
 from tests.support.aws import REGION, aws_account, failing, recorded_calls
 from tests.support.orthanc_server import run_module
+from tests.support.project import PROJECT
+from tests.support.rendering import Role
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
@@ -380,7 +384,7 @@ def test_a_database_that_was_not_queried_is_not_checked():
 
 @pytest.mark.parametrize("minutes", [59, 61])
 def test_a_new_instance_has_no_metrics_and_backups_yet(minutes):
-    created = {"instance__InstanceCreateTime": NOW - timedelta(minutes=minutes)}
+    created: dict[str, Any] = {"instance__InstanceCreateTime": NOW - timedelta(minutes=minutes)}
     result = judge(free_storage=[], instance__LatestRestorableTime=None, **created)
     names = ["restorable_time_old", "storage_low"]
     assert ids(result) == ([] if minutes < 60 else [f"unknown_{name}" for name in names])
@@ -504,7 +508,8 @@ ARGUMENTS: dict[str, Any] = {
 
 @functools.cache
 def client(service: str) -> Any:
-    return boto3.client(service, REGION, aws_access_key_id="example", aws_secret_access_key="example")
+    create: Any = boto3.client  # it has a type for each service by name
+    return create(service, REGION, aws_access_key_id="example", aws_secret_access_key="example")
 
 
 def run_stubbed(replaced: dict[str, Any] | None = None, check: bool = False, **arguments: Any) -> dict[str, Any]:
@@ -560,7 +565,7 @@ def test_an_api_that_fails_is_a_finding(operation, code):
         assert (f"Allow {action} " in finding["remedy"]) is (code != "InvalidParameterValue")
 
 
-EMPTY = {
+EMPTY: dict[str, dict[str, Any]] = {
     "describe_certificates": {"Certificates": []},
     "get_metric_statistics": {"Datapoints": []},
     "describe_security_groups": {"SecurityGroups": []},
@@ -645,7 +650,7 @@ LACKING = {
 @pytest.fixture
 def account():
     """An account of moto with an instance that was made carelessly."""
-    call = botocore.client.BaseClient._make_api_call
+    call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
     def answer(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
         return LACKING[operation] if operation in LACKING else call(client, operation, arguments)
@@ -878,3 +883,102 @@ def test_a_call_without_an_answer_is_a_finding(account, error):
 def test_another_instance_does_not_exist_in_moto(account):
     result = run_module("rds_check", {"name": "hospital"})  # with clients of its own, in the environment's region
     assert "There is no RDS instance hospital in the region eu-central-1" in result["msg"]
+
+
+FOUND = {"table": ["LOW     tags_not_copied: …"], "summary": "RDS instance archive: …", "findings": [{}], "checked": []}
+
+
+@pytest.mark.parametrize(
+    ("rds", "lines", "errors"),
+    [
+        (None, [], []),
+        ({"skipped": True}, [], []),
+        (FOUND, ["LOW     tags_not_copied: …", "RDS instance archive: …"], []),
+        (FOUND | {"msg": "not as it should be"}, [*FOUND["table"], FOUND["summary"]], ["not as it should be", "verify_rds_fail_on is high."]),
+        ({"msg": "could not be described"}, [], ["could not be described"]),
+    ],
+)
+def test_the_role_verify_reports_findings_and_fails_by_their_severity(rds, lines, errors):
+    verified = {"passed": True, "summary": "", "version": "", "checks": []}
+    given = {"__verify_result": verified, "inventory_hostname": "a", "verify_url": "https://a", "verify_modules": False}
+    role = Role("verify", ansible_check_mode=False, **given)
+    answers = {} if rds is None else {"__verify_rds": rds}
+    assert role.value("__verify_rds_lines", **answers) == lines
+    assert role.value("__verify_rds_errors", **answers) == errors
+    report = role.value("__verify_report", **answers)
+    assert report["passed"] is (errors == [])
+    assert report["database"] == {"findings": (rds or {}).get("findings", []), "checked": []}
+
+
+ROW = {key: value for key, value in DATABASE.items() if key != "error"}
+
+
+@pytest.mark.parametrize(
+    ("queried", "audit"),
+    [
+        (None, {"error": ""}),
+        ({"query_result": [ROW]}, DATABASE),
+        (
+            {"msg": "unable to connect to database: refused\n", "failed": False},
+            {"error": "unable to connect to database: refused"},
+        ),
+        (
+            {"msg": "Cannot execute SQL 'SELECT '' AS x' None: permission denied\nCONTEXT: q, query list: []"},
+            {"error": "permission denied"},
+        ),
+    ],
+)
+def test_the_role_postgresql_yields_what_the_module_takes(queried, audit):
+    answers = {} if queried is None else {"__postgresql_queried": queried}
+    assert Role("postgresql").value("postgresql_audit", **answers) == audit
+
+
+def test_the_query_has_every_fact_that_the_module_takes():
+    query = Role("postgresql").value("__postgresql_audit_query")
+    columns = re.findall(r' AS "?(\w+)"?(?:,| +FROM pg_roles, )', query)
+    assert [*columns, "error"] == [*(name for name in rds_check.DATABASE if name != "error"), "error"]
+
+
+AWS = {
+    "aws_environment": "hospital",
+    "aws_region": REGION,
+    "aws_database_enabled": True,
+    "aws_database_name": "hospital",
+}
+AWS |= {"aws_database_multi_az": True, "aws_database_backup_days": 21, "aws_security_groups_name": "hospital"}
+OWN = {"aws_database_enabled": True, "pacs_rds_name": "archive-1", "pacs_rds_allowed_sources": ["sg-1"]}
+NOTHING = {"name": "", "region": "", "kms_key_id": "", "multi_az": False, "backup_days": 7, "allowed_sources": []}
+
+
+@pytest.mark.parametrize(
+    ("answers", "wired"),
+    [
+        ({}, {}),
+        ({"aws_database_enabled": True}, {}),
+        (OWN, {"name": "archive-1", "allowed_sources": ["sg-1"]}),
+        (OWN | {"aws_region": REGION}, {"name": "archive-1", "region": REGION, "allowed_sources": ["sg-1"]}),
+        (AWS | {"aws_database_enabled": False}, {"region": REGION}),
+        (
+            AWS,
+            {
+                "name": "hospital",
+                "region": REGION,
+                "kms_key_id": "alias/hospital",
+                "multi_az": True,
+                "backup_days": 21,
+                "allowed_sources": ["hospital-archive"],
+            },
+        ),
+    ],
+)
+def test_the_wiring_names_the_instance_and_what_was_asked_for(answers, wired):
+    loader = DataLoader()
+    variables = loader.load_from_file(
+        str(PROJECT / "playbooks/group_vars/all/wiring_aws.yml"), trusted_as_template=True
+    )
+    templar = Templar(loader, variables=variables | answers)
+    found = {name: templar.template(trust_as_template("{{ verify_rds_" + name + " }}")) for name in NOTHING}
+    assert found == NOTHING | wired
+    key = Templar(loader, variables=variables | answers | {"aws_kms_key_id": KEY})
+    expected = KEY if wired.get("name") == "hospital" else ""
+    assert key.template(trust_as_template("{{ verify_rds_kms_key_id }}")) == expected
