@@ -33,12 +33,14 @@ SOUND_STATES = {
     "available",
     "backing-up",
     "configuring-enhanced-monitoring",
+    "configuring-iam-database-auth",
     "configuring-log-exports",
     "maintenance",
     "modifying",
+    "resetting-master-credentials",
     "storage-config-upgrade",
+    "storage-initialization",
     "storage-optimization",
-    "upgrading",
 }
 # The end of RDS's standard support, for accounts that may not call DescribeDBMajorEngineVersions. Source: AWS's release
 # calendar of RDS for PostgreSQL, as of 2026-11.
