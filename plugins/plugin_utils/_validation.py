@@ -16,7 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.template import trust_as_template
-from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import WIRING, load, unknown_variables
+from ansible_collections.lightbox.pacs.plugins.plugin_utils._variables import load, roles, unknown_variables, wiring
 
 PLAYBOOK = "pacs"
 # The playbooks' table of role variables that an inventory sets by another name.
@@ -161,7 +161,7 @@ class Validation:
         # Which role reported a variable first: through the wiring another one meets the same value.
         self.reporters: dict[str, str] = {}
         self.inventory_names: Mapping[str, str] = variables.get(INVENTORY_NAMES, {})
-        self.wired = load(WIRING) if self.inventory_names else {}
+        self.wired = wiring() if self.inventory_names else {}
 
     def in_inventory_names(self, message: str) -> str:
         """Name the variables that people set in place of those that the wiring sets from them."""
@@ -174,7 +174,7 @@ class Validation:
             # The entries of a list that takes the place of a role's are those of the role's.
             for variable, name in self.inventory_names.items():
                 if options.get(name, {}).get("elements") == "dict":
-                    owner = next(one for one in self.variables["__pacs_roles"] if variable.startswith(f"{one}_"))
+                    owner = next(one for one in roles() if variable.startswith(f"{one}_"))
                     entries = self.options(owner)[variable]["options"]
                     options = {**options, name: {**options[name], "options": entries}}
         return options
@@ -237,7 +237,7 @@ class Validation:
 
     def is_enabled(self, role: str) -> bool:
         try:
-            return role == PLAYBOOK or self.is_true(trust_as_template(f"{role}_enabled | bool"))
+            return role == PLAYBOOK or self.is_true(trust_as_template(f"{role}_enabled | default(true) | bool"))
         except AnsibleError:
             return False
 

@@ -20,7 +20,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options import configuration_errors
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-WIRING = "playbooks/group_vars/all/wiring.yml"
+WIRING = ("playbooks/group_vars/all/wiring.yml", "playbooks/group_vars/all/wiring_aws.yml")
 
 
 @functools.cache
@@ -32,6 +32,11 @@ def read(path: str) -> str:
 @functools.cache
 def load(path: str) -> Any:
     return yaml_load(read(path))
+
+
+def wiring() -> dict[str, Any]:
+    """Return the variables that the playbooks set from others, unevaluated."""
+    return {name: value for path in WIRING for name, value in load(path).items()}
 
 
 @functools.lru_cache(maxsize=1)
@@ -53,6 +58,7 @@ def known_variables() -> frozenset[str]:
             names.update(re.findall(r"(?m)^#? ?([a-z][a-z0-9_]*):", read(f"roles/{role}/{part}")))
     for path in glob.glob(os.path.join(COLLECTION, "playbooks", "**", "*.yml"), recursive=True):
         names.update(re.findall(r"\bpacs_[a-z0-9_]+", read(os.path.relpath(path, COLLECTION))))
+    names.update(load("playbooks/meta/argument_specs.yml")["argument_specs"]["main"]["options"])
     return frozenset(names)
 
 
@@ -103,4 +109,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
                     else f" Remove it; if it is yours, rename it: names with {prefix} belong to this collection."
                 )
             )
+        # Others begin with aws_, too (aws_profile, aws_access_key): only what is close to a name of the collection is refused.
+        elif name.startswith("aws_") and name not in known and (meant := suggest_name(name, known)):
+            errors.append(f"{name} is set, but nothing reads it. Did you mean {meant}? Set that, or remove {name}.")
     return errors

@@ -10,6 +10,10 @@ import yaml
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 # What roles yield for the wiring, besides their arguments.
 OUTPUTS = {
+    "aws_database": {"aws_database"},
+    "aws_host": {"aws_host"},
+    "aws_network": {"aws_network"},
+    "aws_security_groups": {"aws_security_groups"},
     "orthanc": {
         "orthanc_container_http",
         "orthanc_container_dicom",

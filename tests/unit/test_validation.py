@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
-from ansible_collections.lightbox.pacs.plugins.plugin_utils import _validation
+from ansible_collections.lightbox.pacs.plugins.plugin_utils import _validation, _variables
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._validation import type_errors, validate
 
 from tests.support.project import PROJECT, ROLES, role_file
@@ -157,7 +158,10 @@ def test_a_role_is_named_once():
     ]
     in_plays = [entry["role"].removeprefix("lightbox.pacs.") for play in plays for entry in play["roles"]]
     assert wiring["__pacs_roles"] == in_plays
-    assert sorted(in_plays) == ROLES
+    aws = yaml.safe_load((PROJECT / "playbooks/group_vars/all/wiring_aws.yml").read_text())["__aws_roles"]
+    build = (PROJECT / "playbooks/tasks/aws_build.yml").read_text()
+    assert list(dict.fromkeys(re.findall(r"name: lightbox\.pacs\.(\w+)\n", build))) == aws
+    assert sorted(in_plays + aws) == ROLES
     for name in ("check_config", "tasks/check_input"):
         text = (PROJECT / f"playbooks/{name}.yml").read_text()
         assert "tasks/validate.yml" in text or "import_tasks: validate.yml" in text
@@ -175,5 +179,5 @@ def test_names_of_the_inventory_are_of_variables():
     table = yaml.safe_load((PROJECT / "playbooks/group_vars/all/assertions.yml").read_text())[
         _validation.INVENTORY_NAMES
     ]
-    wired = yaml.safe_load((PROJECT / "playbooks/group_vars/all/wiring.yml").read_text())
+    wired = _variables.wiring()
     assert [name for name in table if name not in wired] == []
