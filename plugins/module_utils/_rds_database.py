@@ -32,6 +32,18 @@ _NAME = re.compile(r"[a-z][a-z0-9_.]*\Z")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY, _WEEK = 24 * 60, 7 * 24 * 60
 
+# Settings that RDS may keep for the maintenance window, of those that this module makes.
+_PENDING = (
+    "AllocatedStorage",
+    "BackupRetentionPeriod",
+    "CACertificateIdentifier",
+    "DBInstanceClass",
+    "EngineVersion",
+    "MultiAZ",
+    "Port",
+    "StorageType",
+)
+
 # Statuses in which RDS takes a change, and those that end in no other without somebody's help.
 MODIFIABLE = ("available", "storage-full", "storage-optimization")
 BROKEN = (
@@ -149,7 +161,9 @@ def choose_version(wanted: str, versions: list[dict[str, t.Any]]) -> dict[str, t
     versions: DBEngineVersions of DescribeDBEngineVersions.
     """
     option, numbers = describe_option("engine_version"), parse_version(wanted)
-    offered = {parse_version(one["EngineVersion"]): one for one in versions if one.get("Status", "available") != "deprecated"}
+    offered = {
+        parse_version(one["EngineVersion"]): one for one in versions if one.get("Status", "available") != "deprecated"
+    }
     fit = [version for version in offered if numbers and version[: len(numbers)] == numbers]
     if not fit:
         majors = sorted({version[0] for version in offered if version})
@@ -173,9 +187,13 @@ def find_class_errors(params: dict[str, t.Any], version: str, options: list[dict
         ]
     fit = [one for one in options if one.get("StorageType") == "gp3" and one.get("SupportsStorageEncryption")]
     if not fit:
-        return [f"{option} is '{params['instance_class']}', which has no encrypted gp3 storage. Set it to another class."]
+        return [
+            f"{option} is '{params['instance_class']}', which has no encrypted gp3 storage. Set it to another class."
+        ]
     if params["multi_az"] and not any(one.get("MultiAZCapable") for one in fit):
-        return [f"{option} is '{params['instance_class']}', which has no standby. Set multi_az to false or another class."]
+        return [
+            f"{option} is '{params['instance_class']}', which has no standby. Set multi_az to false or another class."
+        ]
     least = min(one.get("MinStorageSize", 0) for one in fit)
     if params["storage_gb"] < least:
         return [f"{describe_option('storage_gb')} is {params['storage_gb']}. Set it to at least {least}."]
@@ -239,7 +257,7 @@ def parameter_group_name(name: str, version: str) -> str:
 
 def build_settings(params: dict[str, t.Any], version: str) -> dict[str, t.Any]:
     """Return what has to be, in the names of CreateDBInstance, without what can never change."""
-    return {
+    settings = {
         "AllocatedStorage": params["storage_gb"],
         "AutoMinorVersionUpgrade": params["minor_upgrades"],
         "BackupRetentionPeriod": params["backup_days"],
@@ -257,8 +275,16 @@ def build_settings(params: dict[str, t.Any], version: str) -> dict[str, t.Any]:
         "PreferredMaintenanceWindow": params["maintenance_window"].lower(),
         "PubliclyAccessible": False,
         "StorageType": "gp3",
-        "VpcSecurityGroupIds": sorted(params["security_group_ids"]),
     }
+    if params["security_group_ids"]:
+        settings["VpcSecurityGroupIds"] = sorted(params["security_group_ids"])
+    return settings
+
+
+def find_pending(instance: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return the settings that wait for the maintenance window, in the names of CreateDBInstance."""
+    pending = instance.get("PendingModifiedValues") or {}
+    return {name: pending[name] for name in sorted(pending) if name in _PENDING}
 
 
 def read_settings(instance: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -291,11 +317,14 @@ def read_settings(instance: dict[str, t.Any]) -> dict[str, t.Any]:
             if one.get("Status") not in ("removing", "removed")
         ),
     }
-    pending = instance.get("PendingModifiedValues") or {}
-    found.update({name: value for name, value in pending.items() if name in found})
+    found.update(find_pending(instance))
     # RDS shows no limit where storage does not grow by itself.
     found["MaxAllocatedStorage"] = instance.get("MaxAllocatedStorage") or found["AllocatedStorage"]
-    return {name: value for name, value in found.items() if value is not None or name not in ("CACertificateIdentifier", "Port")}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None or name not in ("CACertificateIdentifier", "Port")
+    }
 
 
 def find_changes(params: dict[str, t.Any], instance: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -316,9 +345,7 @@ def is_allowed(value: str, allowed: str) -> bool:
     for part in map(str.strip, allowed.split(",")):
         match = re.fullmatch(r"(-?[0-9.]+)\s*-\s*(-?[0-9.]+)", part)
         if value == part or (
-            match
-            and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value)
-            and float(match[1]) <= float(value) <= float(match[2])
+            match and re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", value) and float(match[1]) <= float(value) <= float(match[2])
         ):
             return True
     return False
