@@ -318,7 +318,7 @@ class Rds:
         self.changed = True
         return {} if self.module.check_mode else self.call(operation, **arguments)
 
-    def list(self, operation: str, key: str, missing: str = "", **arguments: t.Any) -> list[Answer] | None:
+    def find_all(self, operation: str, key: str, missing: str = "", **arguments: t.Any) -> list[Answer] | None:
         """Return all entries of an answer; None where the error `missing` is the answer."""
         found: list[Answer] = []
         marker: Answer = {}
@@ -346,7 +346,7 @@ class Rds:
 
     def find_instance(self) -> Answer | None:
         found = (
-            self.list("describe_db_instances", "DBInstances", "DBInstanceNotFound", DBInstanceIdentifier=self.name)
+            self.find_all("describe_db_instances", "DBInstances", "DBInstanceNotFound", DBInstanceIdentifier=self.name)
             or []
         )
         return found[0] if found else None
@@ -392,8 +392,9 @@ class Rds:
         changes = find_changes(self.params, instance) if instance else {}
         if instance and not {"CACertificateIdentifier", "DBInstanceClass", "EngineVersion", "MultiAZ"} & set(changes):
             return str(instance["EngineVersion"])
-        version = changes.get("EngineVersion", instance["EngineVersion"]) if instance else self.params["engine_version"]
-        offered = self.list("describe_db_engine_versions", "DBEngineVersions", Engine="postgres") or []
+        current = instance["EngineVersion"] if instance else self.params["engine_version"]
+        version = str(changes.get("EngineVersion", current))
+        offered = self.find_all("describe_db_engine_versions", "DBEngineVersions", Engine="postgres") or []
         chosen = choose_version(version, offered)
         authorities = chosen.get("SupportedCACertificateIdentifiers") or [self.params["ca_identifier"]]
         if self.params["ca_identifier"] not in authorities:
@@ -401,7 +402,7 @@ class Rds:
                 f"{describe_option('ca_identifier')} is '{self.params['ca_identifier']}'. Set it to one of "
                 f"{', '.join(sorted(authorities))}."
             )
-        orderable = self.list(
+        orderable = self.find_all(
             "describe_orderable_db_instance_options",
             "OrderableDBInstanceOptions",
             Engine="postgres",
@@ -414,6 +415,8 @@ class Rds:
 
     def create_instance(self, version: str) -> None:
         settings = build_settings(self.params, version)
+        if settings["MaxAllocatedStorage"] == settings["AllocatedStorage"]:
+            del settings["MaxAllocatedStorage"]
         self.note("instance", {}, settings)
         key = self.params["kms_key_id"]
         self.write(
@@ -457,7 +460,7 @@ class Rds:
     # The groups.
 
     def set_subnet_group(self) -> None:
-        groups = self.list(
+        groups = self.find_all(
             "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupNotFoundFault", DBSubnetGroupName=self.name
         )
         wanted = sorted(self.params["subnet_ids"])
@@ -492,13 +495,13 @@ class Rds:
             )
 
     def find_parameters(self, group: str) -> list[Answer]:
-        return self.list("describe_db_parameters", "Parameters", DBParameterGroupName=group) or []
+        return self.find_all("describe_db_parameters", "Parameters", DBParameterGroupName=group) or []
 
     def set_parameters(self, version: str) -> dict[str, str | None]:
         """Set the parameter group; return the parameters as they were read back."""
         family = f"postgres{parse_version(version)[0]}"
         group = parameter_group_name(self.name, version)
-        groups = self.list(
+        groups = self.find_all(
             "describe_db_parameter_groups", "DBParameterGroups", "DBParameterGroupNotFound", DBParameterGroupName=group
         )
         wanted = {
@@ -656,12 +659,12 @@ class Rds:
 
     def delete_groups(self) -> None:
         """Delete the groups, which RDS keeps as long as an instance uses them."""
-        for group in self.list("describe_db_parameter_groups", "DBParameterGroups") or []:
+        for group in self.find_all("describe_db_parameter_groups", "DBParameterGroups") or []:
             name = group["DBParameterGroupName"]
             if name == f"{self.name}-{group['DBParameterGroupFamily']}":
                 self.note(f"parameter group {name}", "present", "absent")
                 self.write("delete_db_parameter_group", DBParameterGroupName=name)
-        if self.list(
+        if self.find_all(
             "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupNotFoundFault", DBSubnetGroupName=self.name
         ):
             self.note("subnet group", "present", "absent")
