@@ -236,12 +236,7 @@ def test_what_is_created(cloud):
         ("minor_upgrades", False, "AutoMinorVersionUpgrade", False),
         ("deletion_protection", False, "DeletionProtection", False),
         ("engine_version", "17.10", "EngineVersion", "17.10"),
-        (
-            "tags",
-            {"Name": "other", "team": "radiology"},
-            "TagList",
-            [{"Key": "team", "Value": "radiology"}, {"Key": "Name", "Value": "other"}],
-        ),
+        ("tags", {"team": "radiology"}, "TagList", [{"Key": "team", "Value": "radiology"}]),
     ],
 )
 def test_each_setting_is_changed_once(cloud, option, value, fact, found):
