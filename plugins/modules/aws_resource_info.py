@@ -217,6 +217,10 @@ resources:
       returned: for volume
       type: str
       sample: /dev/sdf
+    delete_on_termination:
+      description: Whether it is deleted with the instance to which it is attached.
+      returned: for volume
+      type: bool
     address:
       description: Its public IPv4 address.
       returned: for elastic_ip
@@ -484,6 +488,7 @@ class Account:
                 "kms_key_id": found.get("KmsKeyId", ""),
                 "instance_id": attachment.get("InstanceId", ""),
                 "device": attachment.get("Device", ""),
+                "delete_on_termination": attachment.get("DeleteOnTermination", False),
             }
 
     def elastic_ip(self) -> t.Iterator[Resource]:
