@@ -162,6 +162,10 @@ resources:
       description: Size of what it stores.
       returned: for log_group
       type: int
+    description:
+      description: Its description.
+      returned: for security_group
+      type: str
     fingerprint:
       description: Fingerprint of the key.
       returned: for key_pair
@@ -423,7 +427,12 @@ class Account:
 
     def security_group(self) -> t.Iterator[Resource]:
         for found, common in self.tagged("describe_security_groups", "SecurityGroups"):
-            yield common | {"name": found["GroupName"], "id": found["GroupId"], "vpc_id": found.get("VpcId", "")}
+            yield common | {
+                "name": found["GroupName"],
+                "id": found["GroupId"],
+                "vpc_id": found.get("VpcId", ""),
+                "description": found["Description"],
+            }
 
     def iam_role(self) -> t.Iterator[Resource]:
         for suffix in ROLE_SUFFIXES:
