@@ -13,7 +13,7 @@ description:
   - Returns what exists in an AWS account and region of one environment of this collection.
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
-    of the parameter group of RDS, to which the major version may be appended (C(-17)). The log group and the role that
+    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group and the role that
     writes to it have C(-flow-logs) appended. Roles and instance profiles without the tag are left out.
   - Needs one or a few calls for each kind, however many resources there are. All of them are Describe or Get calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
@@ -162,6 +162,10 @@ resources:
       description: Size of what it stores.
       returned: for log_group
       type: int
+    description:
+      description: Its description.
+      returned: for security_group
+      type: str
     fingerprint:
       description: Fingerprint of the key.
       returned: for key_pair
@@ -217,6 +221,10 @@ resources:
       returned: for volume
       type: str
       sample: /dev/sdf
+    delete_on_termination:
+      description: Whether it is deleted with the instance to which it is attached.
+      returned: for volume
+      type: bool
     address:
       description: Its public IPv4 address.
       returned: for elastic_ip
@@ -419,7 +427,12 @@ class Account:
 
     def security_group(self) -> t.Iterator[Resource]:
         for found, common in self.tagged("describe_security_groups", "SecurityGroups"):
-            yield common | {"name": found["GroupName"], "id": found["GroupId"], "vpc_id": found.get("VpcId", "")}
+            yield common | {
+                "name": found["GroupName"],
+                "id": found["GroupId"],
+                "vpc_id": found.get("VpcId", ""),
+                "description": found["Description"],
+            }
 
     def iam_role(self) -> t.Iterator[Resource]:
         for suffix in ROLE_SUFFIXES:
@@ -484,6 +497,7 @@ class Account:
                 "kms_key_id": found.get("KmsKeyId", ""),
                 "instance_id": attachment.get("InstanceId", ""),
                 "device": attachment.get("Device", ""),
+                "delete_on_termination": attachment.get("DeleteOnTermination", False),
             }
 
     def elastic_ip(self) -> t.Iterator[Resource]:
@@ -511,7 +525,7 @@ class Account:
 
     def db_parameter_group(self) -> t.Iterator[Resource]:
         # With the major version of PostgreSQL, which a parameter group cannot change.
-        names = re.compile(re.escape(self.environment) + r"(-(postgres(ql)?-?)?[0-9]+)?")
+        names = re.compile(re.escape(self.environment) + r"(-postgres[0-9]+)?")
         for found in self.call("rds", "describe_db_parameter_groups")["DBParameterGroups"]:
             if names.fullmatch(found["DBParameterGroupName"]):
                 yield {

@@ -14,7 +14,7 @@ import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import aws_resource_info
 from botocore.stub import ANY, Stubber
 
-from tests.support.aws import REGION, aws_account, failing, recorded_calls, run_module
+from tests.support.aws_modules import REGION, aws_account, failing, recorded_calls, run_module
 
 DOCUMENTATION = yaml.safe_load(aws_resource_info.DOCUMENTATION)
 RETURN = yaml.safe_load(aws_resource_info.RETURN)["resources"]["contains"]
@@ -114,7 +114,10 @@ def build(environment: str, count: int = 1) -> None:
         DBSubnetGroupName=environment, DBSubnetGroupDescription="test", SubnetIds=subnets[:2], Tags=both
     )
     rds.create_db_parameter_group(
-        DBParameterGroupName=f"{environment}-17", DBParameterGroupFamily="postgres17", Description="test", Tags=both
+        DBParameterGroupName=f"{environment}-postgres17",
+        DBParameterGroupFamily="postgres17",
+        Description="test",
+        Tags=both,
     )
     rds.create_db_instance(
         DBInstanceIdentifier=environment,
@@ -280,7 +283,13 @@ def test_throttling_is_waited_for(operation):
 
 def test_pages_are_put_together():
     ec2 = boto3.client("ec2", REGION)
-    subnet = {"VpcId": "vpc-1", "State": "available", "CidrBlock": "10.0.0.0/24", "AvailabilityZone": f"{REGION}a"}
+    subnet: dict[str, Any] = {
+        "VpcId": "vpc-1",
+        "State": "available",
+        "CidrBlock": "10.0.0.0/24",
+        "AvailabilityZone": "",
+    }
+    subnet["MapPublicIpOnLaunch"] = False
     filters = {"Filters": [{"Name": "tag:lightbox:environment", "Values": ["radiology"]}]}
     pages = [{"Subnets": [subnet | {"SubnetId": f"subnet-{number}"}]} for number in range(3)]
     with Stubber(ec2) as stub, mock.patch.object(aws_resource_info.AwsModule, "client", return_value=ec2):
