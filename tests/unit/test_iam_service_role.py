@@ -83,55 +83,6 @@ def test_create_check_and_again(account):
     assert account.list_instance_profiles()["InstanceProfiles"] == []
 
 
-@pytest.mark.parametrize(
-    "drift",
-    [
-        lambda iam: iam.put_role_policy(
-            RoleName=NAME,
-            PolicyName="more",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": STATEMENTS}),
-        ),
-        lambda iam: iam.put_role_policy(
-            RoleName=NAME,
-            PolicyName=NAME,
-            PolicyDocument=json.dumps(
-                {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-            ),
-        ),
-        lambda iam: iam.delete_role_policy(RoleName=NAME, PolicyName=NAME),
-        lambda iam: iam.attach_role_policy(
-            RoleName=NAME,
-            PolicyArn=iam.create_policy(
-                PolicyName="all", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": STATEMENTS})
-            )["Policy"]["Arn"],
-        ),
-        lambda iam: iam.update_assume_role_policy(
-            RoleName=NAME,
-            PolicyDocument=json.dumps(
-                {
-                    "Version": "2012-10-17",
-                    "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
-                }
-            ),
-        ),
-        lambda iam: iam.update_role(RoleName=NAME, Description="by hand"),
-        lambda iam: iam.tag_role(RoleName=NAME, Tags=[{"Key": "Name", "Value": "other"}, {"Key": "x", "Value": "y"}]),
-        lambda iam: iam.untag_role(RoleName=NAME, TagKeys=["lightbox:environment"]),
-    ],
-)
-def test_what_was_changed_by_hand_is_repaired(account, drift):
-    run()
-    drift(account)
-    with recorded_calls() as calls:
-        assert run(check=True)["changed"]
-    assert set(calls) <= READ
-    found = run()
-    assert found["changed"]
-    assert found["diff"]["before"] != found["diff"]["after"]
-    assert described(account) == AS_WANTED
-    assert not run()["changed"]
-
-
 def test_a_run_that_ended_early_is_completed(account):
     with failing("PutRolePolicy", "LimitExceeded", times=1):
         assert run()["failed"]
@@ -206,3 +157,58 @@ def test_only_what_differs_is_sent():
             result = run()
         stub.assert_no_pending_responses()
     assert result["changed"]
+
+
+@pytest.fixture(scope="module")
+def made():
+    """An account with the role."""
+    with aws_account():
+        run()
+        yield boto3.client("iam")
+
+
+@pytest.mark.parametrize(
+    "drift",
+    [
+        lambda iam: iam.put_role_policy(
+            RoleName=NAME,
+            PolicyName="more",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": STATEMENTS}),
+        ),
+        lambda iam: iam.put_role_policy(
+            RoleName=NAME,
+            PolicyName=NAME,
+            PolicyDocument=json.dumps(
+                {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+            ),
+        ),
+        lambda iam: iam.delete_role_policy(RoleName=NAME, PolicyName=NAME),
+        lambda iam: iam.attach_role_policy(
+            RoleName=NAME,
+            PolicyArn=iam.create_policy(
+                PolicyName="all", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": STATEMENTS})
+            )["Policy"]["Arn"],
+        ),
+        lambda iam: iam.update_assume_role_policy(
+            RoleName=NAME,
+            PolicyDocument=json.dumps(
+                {
+                    "Version": "2012-10-17",
+                    "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
+                }
+            ),
+        ),
+        lambda iam: iam.update_role(RoleName=NAME, Description="by hand"),
+        lambda iam: iam.tag_role(RoleName=NAME, Tags=[{"Key": "Name", "Value": "other"}, {"Key": "x", "Value": "y"}]),
+        lambda iam: iam.untag_role(RoleName=NAME, TagKeys=["lightbox:environment"]),
+    ],
+)
+def test_what_was_changed_by_hand_is_repaired(made, drift):
+    drift(made)
+    with recorded_calls() as calls:
+        assert run(check=True)["changed"]
+    assert set(calls) <= READ
+    found = run()
+    assert found["changed"]
+    assert found["diff"]["before"] != found["diff"]["after"]
+    assert described(made) == AS_WANTED
