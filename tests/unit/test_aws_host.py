@@ -13,7 +13,6 @@ from unittest import mock
 
 import boto3
 import pytest
-import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import ec2_host_keys, ec2_instance_type_info
 from botocore.stub import Stubber
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -140,7 +139,7 @@ PLAY = """
     - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: connection}
       when: not ansible_check_mode
     - ansible.builtin.copy:
-        content: "{{ {'facts': aws_host | default({}), 'host': ansible_host | default(''), 'user': ansible_user | default('')} | to_json }}"
+        content: "{{ {'facts': aws_host, 'host': ansible_host, 'user': ansible_user} | to_json }}"
         dest: "{{ playbook_dir }}/facts.json"
         mode: "0600"
       when: not ansible_check_mode
@@ -188,7 +187,7 @@ class Account:
                 architecture="arm64" if "arm64" in name else "x86_64",
                 root_device_type="ebs",
                 root_device_name="/dev/xvda",
-                creation_date=datetime.datetime(2026, 6 + number, 1, tzinfo=datetime.timezone.utc),
+                creation_date=datetime.datetime(2026, 6 + number, 1, tzinfo=datetime.UTC),
             )
         (directory / "key.pub").write_text(f"{ED25519} operator\n")
         self.variables: dict[str, Any] = {
@@ -645,7 +644,7 @@ def test_accepted(role, answers):
         ),
         (
             FRESH | {"aws_host_existing": [VOLUME]},
-            "aws_host_data_volume_id is vol-00000002, which is attached to i-0123456789abcdef0, not to the server of ward.",
+            "aws_host_data_volume_id is vol-00000002, which is attached to i-0123456789abcdef0, not to the server of",
         ),
         (
             LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"id": "vol-00000003"}]},
