@@ -656,3 +656,121 @@ def test_accepted(role, answers):
 def test_refused(role, answers, message):
     (error,) = errors(role, answers)
     assert message in error
+
+
+# Variables
+
+
+def test_resources_of_the_plan(role):
+    kinds = [one["kind"] for one in role.value("__aws_host_resources")]
+    assert kinds == ["instance", "volume", "key_pair", "elastic_ip"]
+    other = {
+        "aws_host_connect": "session_manager",
+        "aws_host_elastic_ip": False,
+        "aws_host_route53_zone": "example.org",
+        "aws_host_names": ["pacs.example.org"],
+    }
+    resources = role.value("__aws_host_resources", **other)
+    assert [(one["kind"], one["name"]) for one in resources] == [
+        ("instance", "ward"),
+        ("volume", "ward-data"),
+        ("iam_role", "ward"),
+        ("instance_profile", "ward"),
+        ("dns_record", "pacs.example.org"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "new", "needed"),
+    [
+        ("", False, True),  # a run was killed before it trusted the keys
+        ("192.0.2.10 KEY i-0123456789abcdef0", False, False),
+        ("192.0.2.10 KEY i-0123456789abcdef0", True, False),
+        ("192.0.2.10 KEY i-00000000000000001", False, True),  # of the instance that had the address before
+        ("192.0.2.10 KEY", False, False),  # entered by a person
+        ("192.0.2.10 KEY", True, True),  # of another machine
+        ("192.0.2.1 KEY i-0123456789abcdef0", False, True),
+        ("HASHED KEY", False, False),
+        ("other.example.org,192.0.2.10 KEY operator", False, False),
+    ],
+)
+def test_when_host_keys_are_read(role, tmp_path, line, new, needed):
+    file = tmp_path / "known hosts"
+    if line:
+        file.write_text(line.replace("KEY", ED25519).replace("HASHED", "192.0.2.10") + "\n")
+    if "HASHED" in line:
+        subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True)
+        assert "192.0.2.10" not in file.read_text()
+    answers = {
+        "ansible_host": "192.0.2.10",
+        "aws_host": {"instance_id": "i-0123456789abcdef0"},
+        "aws_host_known_hosts": str(file),
+        "aws_host_existing": [] if new else [INSTANCE],
+    }
+    assert role.value("__aws_host_needs_keys", **answers) is needed
+
+
+@pytest.mark.parametrize(
+    ("answers", "subnet"),
+    [
+        ({}, "subnet-1"),
+        ({"aws_host_private_address": "10.77.40.1"}, "subnet-2"),
+        ({"aws_host_existing": [VOLUME | {"zone": f"{REGION}b"}]}, "subnet-2"),
+        ({"aws_host_existing": [VOLUME | {"zone": f"{REGION}c"}]}, None),
+        ({"aws_host_existing": [VOLUME], "aws_host_private_address": "10.77.40.1"}, None),
+        ({"aws_host_subnets": [{"cidr": "10.77.0.0/19"}]}, None),
+    ],
+)
+def test_subnet(role, answers, subnet):
+    assert role.value("__aws_host_subnet", **{"aws_host_existing": []} | answers).get("id") == subnet
+
+
+def test_a_volume_never_shrinks(role):
+    sizes = [
+        role.value("__aws_host_data_gb", aws_host_existing=existing, aws_host_data_gb=size)
+        for existing, size in (([], 100), ([VOLUME], 100), ([VOLUME], 300))
+    ]
+    assert list(map(int, sizes)) == [100, 200, 300]
+
+
+# The data volume on the server: what the query answered, and what is refused
+
+EMPTY = "device=/dev/nvme1n1\nsignatures=\nuuid=\nmounted=\nelsewhere=\nfiles=\nprograms=installed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"signatures=": "signatures=ext4", "mounted=": "mounted=/dev/nvme1n1"}, None),
+        ({"signatures=": "signatures=xfs"}, None),
+        ({"signatures=": "signatures=LVM2_member"}, "has LVM2_member on it, so it is not formatted."),
+        ({"signatures=": "signatures=PMBR gpt"}, "has PMBR gpt on it, so it is not formatted."),
+        ({"signatures=": "signatures=btrfs"}, "has btrfs on it"),
+        ({"signatures=": "signatures=ext4 swap"}, "has ext4 swap on it"),
+        ({"mounted=": "mounted=/dev/nvme2n1"}, "something else is mounted, /dev/nvme2n1,"),
+        ({"elsewhere=": "elsewhere=/srv"}, "is mounted on /srv."),
+        ({"files=": "files=docker a=b"}, "which has files on the root disk (docker a=b)."),
+    ],
+    ids=str,
+)
+def test_data_volume(role, changes, message):
+    text = EMPTY
+    for before, after in changes.items():
+        text = text.replace(before, after)
+    answers = {
+        "aws_host": {"volume_id": "vol-0abc", "instance_id": "i-0123456789abcdef0"},
+        "__aws_host_query_answer": {"rc": 0, "stdout_lines": text.splitlines()},
+    }
+    found = role.value("__aws_host_mount_errors", **answers)
+    assert len(found) == (1 if message else 0)
+    assert (message or "") in "".join(found)
+
+
+def test_data_volume_without_device(role):
+    answers = {
+        "aws_host": {"volume_id": "vol-0abc", "instance_id": "i-0123456789abcdef0"},
+        "__aws_host_query_answer": {"rc": 3, "stdout_lines": []},
+    }
+    (error,) = role.value("__aws_host_mount_errors", **answers)
+    assert error.startswith("The server has no device of the volume vol-0abc.")
