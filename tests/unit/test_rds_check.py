@@ -929,7 +929,11 @@ FOUND = {"table": ["LOW     tags_not_copied: …"], "summary": "RDS instance arc
             [*FOUND["table"], FOUND["summary"]],
             ["not as it should be", "verify_rds_fail_on is high."],
         ),
-        ({"msg": "could not be described"}, [], ["could not be described"]),
+        (
+            {"msg": "There is no RDS instance"},
+            [],
+            ['The task "rds | Check the instance of the database" failed: There is no RDS instance'],
+        ),
     ],
 )
 def test_the_role_verify_reports_findings_and_fails_by_their_severity(rds, lines, errors):
@@ -942,6 +946,13 @@ def test_the_role_verify_reports_findings_and_fails_by_their_severity(rds, lines
     report = role.value("__verify_report", **answers)
     assert report["passed"] is (errors == [])
     assert report["database"] == {"findings": (rds or {}).get("findings", []), "checked": []}
+
+
+def test_the_role_verify_names_the_action_that_aws_refuses():
+    refused = run_stubbed({"describe_db_instances": "AccessDenied"})
+    errors = Role("verify").value("__verify_rds_errors", __verify_rds=refused)
+    assert len(errors) == 1
+    assert "AWS refused rds:DescribeDBInstances" in errors[0]
 
 
 ROW = {key: value for key, value in DATABASE.items() if key != "error"}
