@@ -58,8 +58,10 @@ def test_the_server_the_database_and_the_costs_are_shown():
     assert "Server: i-0abc at 203.0.113.7, in its network 10.77.0.10; log in by SSH as admin" in lines
     assert "Database: pacs.abc.eu-central-1.rds.amazonaws.com:5432" in lines
     assert (
-        "Costs money until playbooks/aws_destroy.yml removes it: the server (t3.large), its disks of 30 and 200 GiB, its"
-        " public address, the database (db.t4g.medium, 50 GiB, in one zone) and the secret of its administrator, the key"
+        "Costs money until playbooks/aws_destroy.yml removes it: the server (t3.large), its disks of 30 and 200 "
+        "GiB, its"
+        " public address, the database (db.t4g.medium, 50 GiB, in one zone) and the secret of its administrator, "
+        "the key"
         " alias/pacs, the log of rejected traffic. Data sent to the internet, too; see docs/aws.md"
     ) in lines
 
