@@ -109,7 +109,7 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
                     else f" Remove it; if it is yours, rename it: names with {prefix} belong to this collection."
                 )
             )
-        # Others begin with aws_, too (aws_profile, aws_access_key): only what is close to a name of the collection is refused.
+        # Others begin with aws_, too (aws_profile): only what is close to a name of the collection is refused.
         elif name.startswith("aws_") and name not in known and (meant := suggest_name(name, known)):
             errors.append(f"{name} is set, but nothing reads it. Did you mean {meant}? Set that, or remove {name}.")
     return errors
