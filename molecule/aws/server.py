@@ -532,6 +532,10 @@ def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
 # --- The lab follows
 
 
+# Moto's own root volume, whatever the image says.
+ROOT_DEVICES = ("/dev/sda1", "/dev/xvda")
+
+
 class Lab:
     """The lab's servers: EC2 instances by their private address, RDS databases by the name of their endpoint."""
 
@@ -580,7 +584,7 @@ class Lab:
         for instance in instances:
             if instance.state_code in (16, 80):  # running, stopped
                 for device, attachment in instance.block_device_mapping.items():
-                    if device != instance.root_device_name:
+                    if device not in (instance.root_device_name, *ROOT_DEVICES):
                         wanted[attachment.volume_id] = int(
                             attachment.size or backend.volumes[attachment.volume_id].size
                         )
@@ -602,9 +606,10 @@ class Lab:
     def privileged(self, script: str, container: str) -> str:
         volumes = [f"{self.DISKS}:/disks", f"{self.DEVICES.format(container=container)}:/devices", "/dev:/dev"]
         options = [f"--volume={volume}" for volume in volumes]
-        return self.docker(
-            "run", "--rm", "--privileged", "--network=none", *options, self.image, "sh", "-euc", script
-        ).strip()
+        # Less than --privileged, which a Docker Engine in a container may not grant.
+        options += ["--cap-add=SYS_ADMIN", "--device-cgroup-rule=b 7:* rwm", "--device-cgroup-rule=c 10:237 rwm"]
+        options += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--network=none"]
+        return self.docker("run", "--rm", *options, self.image, "sh", "-euc", script).strip()
 
     def attach(self, volume: str, size: int, container: str) -> None:
         """A loop device on a file, under the name that udev gives a volume on Nitro."""
@@ -637,7 +642,7 @@ class Lab:
                 self.docker("exec", container, "systemctl", "stop", "postgresql@17-main.service")
             return
         secret = json.loads(database.master_user_secret.secret.secret_string)
-        (group,) = database.db_parameter_groups
+        (group,) = database.db_parameter_groups()
         forced = group.parameters.get("rds.force_ssl", {}).get("ParameterValue", "1") == "1"
         state = (secret["username"], secret["password"], forced)
         if self.applied.get(name) == state:
@@ -737,6 +742,9 @@ def main() -> None:
         ssl_context=context,
     )
     signal.signal(signal.SIGTERM, lambda *_unused: sys.exit(0))
+    with (arguments.directory / "server.log").open("ab") as log:
+        os.dup2(log.fileno(), sys.stdout.fileno())
+        os.dup2(log.fileno(), sys.stderr.fileno())
     (arguments.directory / "pid").write_text(f"{os.getpid()}\n")
     server.serve_forever()
 

@@ -59,12 +59,8 @@ def server(tmp_path_factory) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, PROJECT / "molecule/aws/server.py", f"--port={port}", f"--directory={directory}"],
-            stdout=log,
-            stderr=log,
-        )
+    arguments = [f"--port={port}", f"--directory={directory}"]
+    process = subprocess.Popen([sys.executable, PROJECT / "molecule/aws/server.py", *arguments], stderr=subprocess.PIPE)
     context = ssl.create_default_context(cafile=directory / "ca.pem")
     try:
         until = time.monotonic() + 30
@@ -72,7 +68,7 @@ def server(tmp_path_factory) -> Iterator[Server]:
             with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 5) as plain:
                 context.wrap_socket(plain, server_hostname="localhost").close()
                 break
-            assert process.poll() is None, (directory / "log").read_text()
+            assert process.poll() is None, process.stderr.read().decode()
             assert time.monotonic() < until, "the server does not answer"
             time.sleep(0.1)
         assert (directory / "pid").read_text() == f"{process.pid}\n"
