@@ -11,11 +11,12 @@ A client's account is the last 12 characters of its access key's identifier. The
 so a test that needs an empty account takes another one and leaves that one as it is.
 
 Control, JSON over the same port:
-    GET    /lab/calls   [{"call": "ec2:RunInstances", "account": …, "parameters": {…}, "error": null or its code}, …]
+    GET    /lab/calls   [{"call": "ec2:RunInstances", "key": the access key's identifier, "parameters": {…}, "error": null
+                        or its code}, …]
     DELETE /lab/calls
     POST   /lab/faults  {"call": "ec2:RunInstances" or "*", "fault": a key of FAULTS, "times": 1, "each": false,
-                        "account": null}; "each" counts every action by itself, so that {"call": "*", "each": true}
-                        fails the first call of each; "account" leaves the others alone
+                        "key": null}; "each" counts every action by itself, so that {"call": "*", "each": true}
+                        fails the first call of each; "key" leaves other clients alone
     DELETE /lab/faults
 """
 
@@ -112,12 +113,12 @@ class Fault:
     fault: str
     times: int = 1
     each: bool = False
-    account: str | None = None
+    key: str | None = None
     seen: dict[str, int] = dataclasses.field(default_factory=dict)
 
-    def applies(self, call: str, account: str) -> bool:
+    def applies(self, call: str, key: str) -> bool:
         """Count the call; true for the first `times` ones."""
-        if self.call not in ("*", call) or self.account not in (None, account):
+        if self.call not in ("*", call) or self.key not in (None, key):
             return False
         key = call if self.each else ""
         self.seen[key] = self.seen.get(key, 0) + 1
@@ -136,12 +137,12 @@ class Recorder:
         self.calls: list[dict[str, Any]] = []
         self.faults: list[Fault] = []
 
-    def begin(self, call: str, account: str, parameters: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    def begin(self, call: str, key: str, parameters: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         """Record a call; return its record, and the kind of fault that it is to fail with."""
         with self.lock:
-            record = {"call": call, "account": account, "parameters": parameters, "error": None}
+            record = {"call": call, "key": key, "parameters": parameters, "error": None}
             self.calls.append(record)
-            applying = [fault.fault for fault in self.faults if fault.applies(call, account)]
+            applying = [fault.fault for fault in self.faults if fault.applies(call, key)]
             return record, applying[0] if applying else None
 
 
@@ -180,7 +181,7 @@ def recorded(call_action: Callable[[BaseResponse], Any], lab: Lab | None) -> Cal
     def call(self: BaseResponse) -> Any:
         action = self._get_action() or "unknown"
         name = f"{self.service_name}:{action}"
-        record, kind = RECORDER.begin(name, self.current_account, parameters_of(self))
+        record, kind = RECORDER.begin(name, self.get_access_key(), parameters_of(self))
         if kind is not None:
             error, status = fault_of(kind, str(self.service_name), name)
             record["error"] = error.code

@@ -41,7 +41,8 @@ def pacs_host() -> str:
 
 def address(name: str) -> str:
     """The address by which testinfra reaches a server of the scenario."""
-    return f"ssh://{lab_hosts()[name]['ansible_host']}?ssh_config={PROJECT}/.lab/ssh_config"
+    host = lab_hosts()[name]
+    return f"ssh://{host.get('ansible_host') or host['lab_address']}?ssh_config={PROJECT}/.lab/ssh_config"
 
 
 def server(name: str):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def make_pki(directory: Path, names: tuple[str, ...] = ("localhost", "client", "expired")) -> Path:
-    """A CA (ca.pem), another that signed nothing (other.pem), and pairs of the CA's, each for its name and localhost."""
+    """A CA (ca.pem), another that signed nothing (other.pem), and pairs of the CA's for each name and localhost."""
 
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)

@@ -233,6 +233,7 @@ def test_calls_are_recorded_in_order_with_service_and_parameters(server):
         "ec2:DeleteVpc",
     ]
     recorded = server.control("GET", "calls").json()
+    assert {one["key"] for one in recorded} == {"AKIALABX123456789012"}
     assert recorded[1]["parameters"]["CidrBlock"] == "10.77.0.0/16"
     assert recorded[3]["parameters"] == {"logGroupNamePrefix": "lightbox"}
     assert [one["error"] for one in recorded] == [None] * 8 + ["InvalidVpcID.NotFound"]
@@ -287,8 +288,8 @@ def test_boto3_repeats_a_throttled_call(server, service):
     assert len(server.calls()) == 2
 
 
-def test_a_fault_concerns_its_action_and_its_account(server):
-    server.control("POST", "faults", call="ec2:DescribeVpcs", fault="deny", times=2, account="000000000007")
+def test_a_fault_concerns_its_action_and_its_client(server):
+    server.control("POST", "faults", call="ec2:DescribeVpcs", fault="deny", times=2, key="AKIALABX000000000007")
     server.client("ec2", "000000000007").describe_subnets()
     server.client("ec2").describe_vpcs()
     for _attempt in range(2):
