@@ -11,8 +11,8 @@ A client's account is the last 12 characters of its access key's identifier. The
 so a test that needs an empty account takes another one and leaves that one as it is.
 
 Control, JSON over the same port:
-    GET    /lab/calls   [{"call": "ec2:RunInstances", "key": the access key's identifier, "parameters": {…}, "error": null
-                        or its code}, …]
+    GET    /lab/calls   [{"call": "ec2:RunInstances", "key": the access key's identifier, "parameters": {…},
+                        "error": null or its code}, …]
     DELETE /lab/calls
     POST   /lab/faults  {"call": "ec2:RunInstances" or "*", "fault": a key of FAULTS, "times": 1, "each": false,
                         "key": null}; "each" counts every action by itself, so that {"call": "*", "each": true}

@@ -120,7 +120,7 @@ def recap(output: str) -> dict[str, int]:
 class KillablePlaybook:
     """A playbook that runs in the background and can be killed with all its children, as when a controller is lost."""
 
-    def __init__(self, log: pathlib.Path, *arguments: str | os.PathLike[str]) -> None:
+    def __init__(self, log: pathlib.Path, *arguments: str | os.PathLike[str], **environment: str) -> None:
         self.log = log
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
@@ -129,7 +129,7 @@ class KillablePlaybook:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=os.environ | {"ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"} | environment,
             )
 
     def wait_for(self, text: str, seconds: float = 600) -> None:
