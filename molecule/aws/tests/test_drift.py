@@ -1,4 +1,4 @@
-"""What somebody changed by hand on AWS is shown and set right; rules of security groups are only shown where that is asked for."""
+"""What somebody changed by hand on AWS is shown and set right; rules of groups are only shown where that is asked for."""
 
 from __future__ import annotations
 

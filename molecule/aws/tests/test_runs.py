@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.support.aws import ACCOUNT, ENDPOINT, ENVIRONMENT, Run, calls, client, log_of_runs, names, writes
+from tests.support.aws import ACCOUNT, ENDPOINT, ENVIRONMENT, Run, calls, log_of_runs, names, writes
 from tests.support.lab import INVENTORY, address, recap, run_playbook
 
 testinfra_hosts = [address("aws")]
@@ -84,7 +84,7 @@ def test_check_mode_shows_every_resource_by_name(plays):
 
 def test_the_first_run_makes_everything_once():
     found = names(ACCOUNT)
-    assert {count for count in found.values()} == {1}, found
+    assert set(found.values()) == {1}, found
     assert {kind for kind, _name in found} >= {
         "vpc",
         "subnet",
