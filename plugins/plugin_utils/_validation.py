@@ -24,7 +24,7 @@ INVENTORY_NAMES = "__pacs_inventory_names"
 # What the playbooks register when they have validated all roles.
 VALIDATED = "__pacs_validated"
 # What preflights register. Without one of them a role has learnt nothing since the playbooks validated it.
-FACTS = ("host", "provided_key")
+FACTS = ("host", "provided_key", "region")
 CONTAINERS: dict[str, Any] = {"dict": Mapping, "list": (list, tuple)}
 KINDS = {
     "bool": "true or false",

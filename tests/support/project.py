@@ -21,7 +21,7 @@ OUTPUTS = {
         "orthanc_reconcile_metrics",
         "orthanc_upload_mb",
     },
-    "postgresql": {"postgresql_connection"},
+    "postgresql": {"postgresql_connection", "postgresql_audit"},
 }
 ROLES = sorted(path.name for path in (PROJECT / "roles").iterdir() if (path / "tasks").is_dir())
 
