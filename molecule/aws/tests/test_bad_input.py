@@ -8,8 +8,8 @@ import re
 
 import pytest
 import yaml
+from tests.support.aws_lab import REGION, Run, calls, client, credentials, fault, new_account, writes
 
-from tests.support.aws import REGION, Run, calls, client, credentials, fault, new_account, writes
 from tests.support.lab import INVENTORY, run_playbook
 from tests.support.project import PROJECT
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-
-from tests.support.aws import ACCOUNT, ENVIRONMENT, Run, client, names, writes
+from tests.support.aws_lab import ACCOUNT, ENVIRONMENT, Run, client, names, writes
 
 pytestmark = pytest.mark.last
 CONFIRMED = ["-e", f"aws_destroy_environment={ENVIRONMENT}"]

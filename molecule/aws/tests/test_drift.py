@@ -1,10 +1,10 @@
-"""What somebody changed by hand on AWS is shown and set right; rules of groups are only shown where that is asked for."""
+"""What somebody changed by hand on AWS is shown and set right; rules of groups are only shown where that is asked."""
 
 from __future__ import annotations
 
 import pytest
+from tests.support.aws_lab import ENVIRONMENT, NETWORK, Run, client, writes
 
-from tests.support.aws import ENVIRONMENT, NETWORK, Run, client, writes
 from tests.support.lab import recap
 
 # Opened by hand: SSH to everybody on the archive's group, PostgreSQL to the whole VPC on the database's.
