@@ -1,4 +1,4 @@
-"""What stands in for AWS in the scenario `aws`: boto3 for the tests, accounts of their own, recorded calls and faults."""
+"""What stands in for AWS in the scenario `aws`: boto3 for the tests, empty accounts, recorded calls and faults."""
 
 from __future__ import annotations
 
@@ -120,6 +120,7 @@ def credentials(account: str) -> dict[str, str]:
 def names(account: str) -> Counter[tuple[str, str]]:
     """How many there are of each kind and name in an account, of what the playbooks make."""
     ec2, rds, iam, kms, logs = (client(service, account) for service in ("ec2", "rds", "iam", "kms", "logs"))
+    parameter_groups = rds.describe_db_parameter_groups()["DBParameterGroups"]
 
     def name_of(one: dict[str, Any]) -> str:
         return next((tag["Value"] for tag in one.get("Tags", []) if tag["Key"] == "Name"), "")
@@ -139,7 +140,7 @@ def names(account: str) -> Counter[tuple[str, str]]:
         "address": [name_of(one) for one in ec2.describe_addresses()["Addresses"]],
         "database": [one["DBInstanceIdentifier"] for one in rds.describe_db_instances()["DBInstances"]],
         "subnet group": [one["DBSubnetGroupName"] for one in rds.describe_db_subnet_groups()["DBSubnetGroups"]],
-        "parameter group": [one["DBParameterGroupName"] for one in rds.describe_db_parameter_groups()["DBParameterGroups"]],
+        "parameter group": [one["DBParameterGroupName"] for one in parameter_groups],
         "role": [one["RoleName"] for one in iam.list_roles()["Roles"]],
         "profile": [one["InstanceProfileName"] for one in iam.list_instance_profiles()["InstanceProfiles"]],
         "alias": [one["AliasName"] for one in kms.list_aliases()["Aliases"] if "/aws/" not in one["AliasName"]],

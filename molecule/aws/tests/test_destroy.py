@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+
 from tests.support.aws_lab import ACCOUNT, ENVIRONMENT, Run, client, names, writes
 
 pytestmark = pytest.mark.last

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.aws_lab import ENVIRONMENT, NETWORK, Run, client, writes
 
+from tests.support.aws_lab import ENVIRONMENT, NETWORK, Run, client, writes
 from tests.support.lab import recap
 
 # Opened by hand: SSH to everybody on the archive's group, PostgreSQL to the whole VPC on the database's.

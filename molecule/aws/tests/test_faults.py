@@ -8,8 +8,8 @@ import re
 import time
 
 import pytest
-from tests.support.aws_lab import Run, answers, calls, credentials, fault, names, new_account, writes
 
+from tests.support.aws_lab import Run, answers, calls, credentials, fault, names, new_account, writes
 from tests.support.lab import INVENTORY, KillablePlaybook, recap
 
 # In the order in which a run makes these calls, so that each run gets farther than the one before.

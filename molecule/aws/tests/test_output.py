@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.support.aws_lab import client, control, log_of_runs, secret_key
 
+from tests.support.aws_lab import client, control, log_of_runs, secret_key
 from tests.support.lab import address
 from tests.support.secrets import find_secrets, scenario_secrets, server_records, server_secrets
 

@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
-from tests.support.aws_lab import calls
 
+from tests.support.aws_lab import calls
 from tests.support.project import PROJECT
 
 pytestmark = pytest.mark.last  # the calls of all other tests count

@@ -7,8 +7,8 @@ import datetime
 import re
 
 import pytest
-from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, Run, calls, log_of_runs, names, writes
 
+from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, Run, calls, log_of_runs, names, writes
 from tests.support.lab import INVENTORY, address, recap, run_playbook
 
 testinfra_hosts = [address("aws")]
