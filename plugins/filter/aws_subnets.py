@@ -53,8 +53,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The subnets, public ones first, with C(name), C(cidr), C(zone), C(public) and C(tags).
-    - C(id) is that of an existing one, or empty. C(complete) says whether it is as described here.
+    - The subnets, public ones first, with C(name), C(cidr), C(zone) and C(public).
+    - C(id) is that of an existing one, or empty. C(complete) is whether that one is as described here, with its tags.
   type: list
   elements: dict
   sample:
@@ -62,7 +62,6 @@ _value:
       cidr: 10.77.0.0/19
       zone: eu-central-1a
       public: true
-      tags: {Name: radiology-public-a}
       id: subnet-0abcdef1234567890
       complete: true
 """
@@ -123,7 +122,6 @@ def aws_subnets(
                     "cidr": wanted["cidr"],
                     "zone": zone,
                     "public": public,
-                    "tags": wanted["tags"],
                     "id": ids.get(wanted["cidr"], ""),
                     "complete": all(one.get(key) == value for key, value in wanted.items()),
                 }

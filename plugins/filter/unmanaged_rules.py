@@ -6,38 +6,31 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: unmanaged_rules
-short_description: List the rules of a security group that nobody declared
+short_description: List the rules of security groups that nobody declared
 version_added: 0.2.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Compares a group with the rules that M(amazon.aws.ec2_security_group) was given, and returns the others in words.
-  - A rule is declared by its protocol, ports, and networks or group.
+  - Compares groups with the rules that M(amazon.aws.ec2_security_group) is given for them, and returns the others in
+    words.
+  - A rule is declared by its protocol, ports, and networks or group. Groups that are not declared are left out.
 options:
   _input:
-    description: The group, as M(amazon.aws.ec2_security_group) returns it.
-    type: dict
-    required: true
-  ingress:
-    description: The declared incoming rules.
+    description: The groups, as M(amazon.aws.ec2_security_group_info) returns them.
     type: list
     elements: dict
     required: true
-  egress:
-    description: The declared outgoing rules.
+  declared:
+    description: The declared groups, each with C(name), C(rules) and C(rules_egress).
     type: list
     elements: dict
     required: true
-  groups:
-    description: IDs of the groups that the declared rules name.
-    type: dict
-    default: {}
 """
 
 EXAMPLES = r"""
 - name: Show the rules that were added by hand
   ansible.builtin.debug:
-    msg: "{{ group | lightbox.pacs.unmanaged_rules(rules, rules_egress, groups={'radiology-database': 'sg-0abcdef1234567890'}) }}"
+    msg: "{{ found.security_groups | lightbox.pacs.unmanaged_rules(groups) }}"
 """
 
 RETURN = r"""
@@ -45,11 +38,13 @@ _value:
   description: The rules that were not declared, in words.
   type: list
   elements: str
-  sample: ["incoming tcp 22 from 0.0.0.0/0 (added by hand)"]
+  sample: ["radiology-archive: incoming tcp 22 from 0.0.0.0/0 (added by hand)"]
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+Facts = Mapping[str, Any]
 
 TARGETS = {
     "ip_ranges": "cidr_ip",
@@ -79,27 +74,31 @@ def declared_targets(
                 yield f"{rule['proto']} {port}", target
 
 
-def unmanaged_rules(
-    group: Mapping[str, Any],
-    ingress: Iterable[Mapping[str, Any]],
-    egress: Iterable[Mapping[str, Any]],
-    groups: Mapping[str, str] | None = None,
-) -> list[str]:
-    found = []
+def group_rules(group: Facts, declared: Facts, groups: Mapping[str, str]) -> Iterator[str]:
+    """Yield the rules of one group that were not declared."""
     for permissions, rules, way, side in (
-        (group.get("ip_permissions"), ingress, "incoming", "from"),
-        (group.get("ip_permissions_egress"), egress, "outgoing", "to"),
+        (group["ip_permissions"], declared["rules"], "incoming", "from"),
+        (group["ip_permissions_egress"], declared["rules_egress"], "outgoing", "to"),
     ):
-        declared = set(declared_targets(rules, groups or {}))
-        for permission in permissions or []:
+        known = set(declared_targets(rules, groups))
+        for permission in permissions:
             ports = describe_ports(permission)
             for key, name in TARGETS.items():
                 for target in permission.get(key) or []:
-                    if (ports, target[name]) in declared:
-                        continue
-                    comment = f" ({target['description']})" if target.get("description") else ""
-                    found.append(f"{way} {ports} {side} {target[name]}{comment}")
-    return found
+                    if (ports, target[name]) not in known:
+                        comment = f" ({target['description']})" if target.get("description") else ""
+                        yield f"{group['group_name']}: {way} {ports} {side} {target[name]}{comment}"
+
+
+def unmanaged_rules(found: Sequence[Facts], declared: Iterable[Facts]) -> list[str]:
+    groups = {group["group_name"]: group["group_id"] for group in found}
+    by_name = {group["name"]: group for group in declared}
+    return [
+        rule
+        for group in found
+        if group["group_name"] in by_name
+        for rule in group_rules(group, by_name[group["group_name"]], groups)
+    ]
 
 
 class FilterModule:

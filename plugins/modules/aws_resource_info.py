@@ -162,6 +162,10 @@ resources:
       description: Size of what it stores.
       returned: for log_group
       type: int
+    description:
+      description: Its description.
+      returned: for security_group
+      type: str
     fingerprint:
       description: Fingerprint of the key.
       returned: for key_pair
@@ -217,6 +221,10 @@ resources:
       returned: for volume
       type: str
       sample: /dev/sdf
+    delete_on_termination:
+      description: Whether it is deleted with the instance to which it is attached.
+      returned: for volume
+      type: bool
     address:
       description: Its public IPv4 address.
       returned: for elastic_ip
@@ -419,7 +427,12 @@ class Account:
 
     def security_group(self) -> t.Iterator[Resource]:
         for found, common in self.tagged("describe_security_groups", "SecurityGroups"):
-            yield common | {"name": found["GroupName"], "id": found["GroupId"], "vpc_id": found.get("VpcId", "")}
+            yield common | {
+                "name": found["GroupName"],
+                "id": found["GroupId"],
+                "vpc_id": found.get("VpcId", ""),
+                "description": found["Description"],
+            }
 
     def iam_role(self) -> t.Iterator[Resource]:
         for suffix in ROLE_SUFFIXES:
@@ -484,6 +497,7 @@ class Account:
                 "kms_key_id": found.get("KmsKeyId", ""),
                 "instance_id": attachment.get("InstanceId", ""),
                 "device": attachment.get("Device", ""),
+                "delete_on_termination": attachment.get("DeleteOnTermination", False),
             }
 
     def elastic_ip(self) -> t.Iterator[Resource]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pathlib
@@ -115,3 +116,302 @@ def test_a_type_that_exists_and_is_not_offered():
         stub.add_response("describe_instance_type_offerings", offers, expected)
         stub.add_response("describe_instance_types", {"InstanceTypes": [found]}, {"Filters": filters})
         assert ec2_instance_type_info.find_types(client, ["m9.large"]) == []
+
+
+# The role's tasks on the controller, in an account of moto
+
+PLAY = """
+- hosts: server
+  gather_facts: false
+  vars:
+    ansible_connection: local
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+  module_defaults:
+    group/amazon.aws.aws: {region: eu-central-1}
+    group/lightbox.pacs.aws: {region: eu-central-1}
+  tasks:
+    - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: preflight, public: true}
+    - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: instance}
+      when: not (ansible_check_mode and __aws_host_is_new)
+    - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: connection}
+      when: not ansible_check_mode
+    - ansible.builtin.copy:
+        content: "{{ {'facts': aws_host | default({}), 'host': ansible_host | default(''), 'user': ansible_user | default('')} | to_json }}"
+        dest: "{{ playbook_dir }}/facts.json"
+        mode: "0600"
+      when: not ansible_check_mode
+      changed_when: false
+"""
+
+
+def find(kind: str, key: str, **filters: str) -> list[dict[str, Any]]:
+    names = {name.replace("_", "-"): value for name, value in filters.items()}
+    wanted = [{"Name": name, "Values": [value]} for name, value in names.items()]
+    return getattr(boto3.client("ec2", REGION), f"describe_{kind}")(Filters=wanted)[key]
+
+
+class Account:
+    """An account with a network, and the role's variables for it."""
+
+    def __init__(self, directory: pathlib.Path, endpoint: str) -> None:
+        self.directory = directory
+        self.endpoint = endpoint
+        ec2 = boto3.client("ec2", REGION)
+        vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+        self.subnets = []
+        for zone, cidr in (("a", "10.77.0.0/19"), ("b", "10.77.32.0/19")):
+            made = ec2.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=f"{REGION}{zone}")["Subnet"]
+            self.subnets.append({"id": made["SubnetId"], "zone": made["AvailabilityZone"], "cidr": cidr})
+        group = ec2.create_security_group(GroupName="archive", Description="-", VpcId=vpc)["GroupId"]
+        images = ec2_backends[DEFAULT_ACCOUNT_ID][REGION]
+        for number, (name, owner) in enumerate(
+            [
+                ("debian-13-amd64-20260801-2190", "136693071363"),
+                ("debian-13-amd64-20261101-2290", "136693071363"),
+                ("debian-13-amd64-20261201-6666", "666666666666"),
+                ("debian-13-arm64-20261101-2290", "136693071363"),
+            ],
+            1,
+        ):
+            ami = f"ami-0000000{number}"
+            images.amis[ami] = Ami(
+                images,
+                ami,
+                name=name,
+                owner_id=owner,
+                public=True,
+                virtualization_type="hvm",
+                architecture="arm64" if "arm64" in name else "x86_64",
+                root_device_type="ebs",
+                root_device_name="/dev/xvda",
+                creation_date=datetime.datetime(2026, 6 + number, 1, tzinfo=datetime.timezone.utc),
+            )
+        (directory / "key.pub").write_text(f"{ED25519} operator\n")
+        self.variables: dict[str, Any] = {
+            "aws_host_name": "ward",
+            "aws_host_tags": {"lightbox:environment": "ward", "cost-center": "radiology"},
+            "aws_host_subnets": self.subnets,
+            "aws_host_security_group_ids": [group],
+            "aws_host_public_key": str(directory / "key.pub"),
+            "aws_host_known_hosts": str(directory / "known_hosts"),
+            "aws_host_data_gb": 20,
+            "aws_host_wait_minutes": 1,
+        }
+
+    def run(self, *options: str, fails: bool = False, **variables: Any) -> tuple[list[str], str]:
+        """Run the role's tasks; return the names of those that changed something, and what was printed."""
+        (self.directory / "play.yml").write_text(PLAY)
+        (self.directory / "vars.json").write_text(json.dumps(self.variables | variables))
+        done = subprocess.run(
+            ["ansible-playbook", "play.yml", "-i", "server,", "-e", "@vars.json", *options],
+            cwd=self.directory,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+                **ENVIRONMENT,
+                "AWS_ENDPOINT_URL": self.endpoint,
+                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".collections"),
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl",
+                "PATH": f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout[-4000:] + done.stderr[-2000:]
+        return changed_tasks(done.stdout), done.stdout + done.stderr
+
+    def instance(self) -> dict[str, Any]:
+        """The only instance that is not terminated."""
+        reservations = find("instances", "Reservations", instance_state_name="running") + find(
+            "instances", "Reservations", instance_state_name="stopped"
+        )
+        (instance,) = [instance for reservation in reservations for instance in reservation["Instances"]]
+        return instance
+
+    def volumes(self, instance: dict[str, Any]) -> list[dict[str, Any]]:
+        """The root volume and the data volume."""
+        attached = [
+            volume
+            for volume in find("volumes", "Volumes")
+            if [one["InstanceId"] for one in volume["Attachments"]] == [instance["InstanceId"]]
+        ]
+        return sorted(attached, key=lambda volume: volume["Attachments"][0]["Device"] == "/dev/sdf")
+
+    def is_protected(self, instance: dict[str, Any]) -> bool:
+        return boto3.client("ec2", REGION).describe_instance_attribute(
+            InstanceId=instance["InstanceId"], Attribute="disableApiTermination"
+        )["DisableApiTermination"]["Value"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return json.loads((self.directory / "facts.json").read_text())
+
+
+def results(printed: str) -> list[tuple[str, dict[str, Any]]]:
+    """The tasks that ended well, and their results."""
+    events = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    return [
+        (event["task"]["name"].rpartition(" | ")[2], result)
+        for event in events
+        if event.get("_event") == "v2_runner_on_ok"
+        for result in event["hosts"].values()
+    ]
+
+
+def changed_tasks(printed: str) -> list[str]:
+    return [name for name, result in results(printed) if result.get("changed")]
+
+
+def executed_tasks(printed: str) -> list[str]:
+    return [name for name, _result in results(printed)]
+
+
+def tags(resource: dict[str, Any], key: str = "Tags") -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in resource.get(key, [])}
+
+
+@pytest.fixture
+def account(tmp_path, monkeypatch):
+    monkeypatch.setattr(general, "SAMPLE_CONSOLE_OUTPUT", console(ED25519, ECDSA))
+    with aws_account():
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        try:
+            yield Account(tmp_path, f"http://{host}:{port}")
+        finally:
+            server.stop()
+
+
+def test_two_runs(account):
+    changed, printed = account.run()
+    assert changed == [
+        "Import the public key",
+        "Run the instance",
+        "Attach the data volume",
+        "Tag the network interface",
+        "Associate the Elastic IP",
+        "Trust the host keys",
+    ]
+    assert "DEPRECATION" not in printed
+    instance = account.instance()
+    root, data = account.volumes(instance)
+    assert instance["ImageId"] == "ami-00000002"  # the newest of the official ones for the architecture
+    assert instance["InstanceType"] == "t3.large"
+    assert instance["SubnetId"] == account.subnets[0]["id"]
+    assert (instance["MetadataOptions"]["HttpTokens"], instance["MetadataOptions"]["HttpPutResponseHopLimit"]) == (
+        "required",
+        1,
+    )
+    assert account.is_protected(instance)
+    assert (root["Size"], root["VolumeType"], root["Encrypted"]) == (30, "gp3", True)
+    assert (data["Size"], data["VolumeType"], data["Encrypted"]) == (20, "gp3", True)
+    assert data["Attachments"][0]["Device"] == "/dev/sdf"
+    kept = [one["Ebs"]["DeleteOnTermination"] for one in instance["BlockDeviceMappings"] if one["DeviceName"] == "/dev/sdf"]
+    assert kept == [False]
+    interface = find("network_interfaces", "NetworkInterfaces", attachment_instance_id=instance["InstanceId"])[0]
+    (address,) = find("addresses", "Addresses")
+    (key,) = find("key_pairs", "KeyPairs")
+    common = {"Name": "ward", "lightbox:environment": "ward", "cost-center": "radiology"}
+    assert tags(instance) == tags(root) == common | {"lightbox:user": "admin"}
+    assert tags(interface, "TagSet") == tags(address) == tags(key) == common
+    assert tags(data) == common | {"Name": "ward-data"}
+    assert account.facts == {
+        "facts": {
+            "instance_id": instance["InstanceId"],
+            "private_address": instance["PrivateIpAddress"],
+            "public_address": address["PublicIp"],
+            "volume_id": data["VolumeId"],
+            "zone": f"{REGION}a",
+            "user": "admin",
+        },
+        "host": address["PublicIp"],
+        "user": "admin",
+    }
+    trusted = [f"{address['PublicIp']} {key} {instance['InstanceId']}" for key in (ECDSA, ED25519)]
+    assert (account.directory / "known_hosts").read_text().splitlines() == trusted
+
+    changed, printed = account.run()
+    assert changed == []
+    assert "DEPRECATION" not in printed
+    assert "Read the host keys" not in executed_tasks(printed)
+    assert account.instance()["InstanceId"] == instance["InstanceId"]
+
+
+@pytest.mark.long
+def test_differences_are_repaired(account):
+    account.run()
+    client, before = boto3.client("ec2", REGION), account.instance()
+    identifier = before["InstanceId"]
+    client.stop_instances(InstanceIds=[identifier])
+    client.modify_instance_metadata_options(InstanceId=identifier, HttpTokens="optional", HttpPutResponseHopLimit=3)
+    client.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": False})
+    client.delete_tags(Resources=[identifier], Tags=[{"Key": "cost-center"}])
+    answers = {"aws_host_data_gb": 30, "aws_host_instance_type": "t3.xlarge"}
+    changed, _printed = account.run("--check", **answers)
+    assert changed == ["Run the instance", "Attach the data volume"]
+    assert account.instance()["State"]["Name"] == "stopped"
+    assert account.volumes(before)[1]["Size"] == 20
+
+    changed, _printed = account.run(**answers)
+    assert changed == ["Run the instance", "Attach the data volume"]
+    after = account.instance()
+    assert (after["InstanceId"], after["State"]["Name"], after["InstanceType"]) == (identifier, "running", "t3.xlarge")
+    assert after["MetadataOptions"]["HttpTokens"] == "required"
+    assert account.is_protected(after)
+    assert tags(after)["cost-center"] == "radiology"
+    assert account.volumes(after)[1]["Size"] == 30
+    # A smaller size, an image of another id and another key change nothing.
+    (account.directory / "key.pub").write_text(f"{ED25519[:-4]}AAAA\n")
+    changed, printed = account.run(**answers | {"aws_host_data_gb": 10, "aws_host_image_id": "ami-00000001"})
+    assert changed == []
+    assert "was launched with another key" in printed
+
+
+@pytest.mark.long
+def test_after_an_interrupted_run_and_with_another_instance(account):
+    """An address and a volume that a killed run made are used; the data volume and the address survive the instance."""
+    client = boto3.client("ec2", REGION)
+    both = [{"Key": key, "Value": value} for key, value in account.variables["aws_host_tags"].items()]
+    address = client.allocate_address(
+        Domain="vpc",
+        TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": [*both, {"Key": "Name", "Value": "ward"}]}],
+    )["PublicIp"]
+    volume = client.create_volume(
+        AvailabilityZone=f"{REGION}b",
+        Size=40,
+        Encrypted=True,
+        VolumeType="gp3",
+        TagSpecifications=[{"ResourceType": "volume", "Tags": [*both, {"Key": "Name", "Value": "ward-data"}]}],
+    )["VolumeId"]
+    (account.directory / "known_hosts").write_text(f"{address} {ED25519}\n")  # of another machine
+    changed, _printed = account.run(aws_host_termination_protection=False)
+    assert "Remove the host keys of a machine that had the address before" in changed
+    first = account.instance()
+    assert account.facts["facts"]["volume_id"] == volume
+    assert account.facts["host"] == address
+    assert first["SubnetId"] == account.subnets[1]["id"]  # in the volume's zone
+
+    client.terminate_instances(InstanceIds=[first["InstanceId"]])
+    changed, _printed = account.run(aws_host_termination_protection=False)
+    second = account.instance()
+    assert second["InstanceId"] != first["InstanceId"]
+    assert account.volumes(second)[1]["VolumeId"] == volume
+    assert account.facts["host"] == address
+    trusted = (account.directory / "known_hosts").read_text()
+    assert first["InstanceId"] not in trusted
+    assert second["InstanceId"] in trusted
+    # Neither is asked for again where the run was killed before it trusted the keys, nor where a person entered them.
+    (account.directory / "known_hosts").write_text(f"{address} {ED25519} {first['InstanceId']}\n")
+    assert account.run(aws_host_termination_protection=False)[0] == [
+        "Remove the host keys of a machine that had the address before",
+        "Trust the host keys",
+    ]
+    (account.directory / "known_hosts").write_text(f"{address} {ED25519}\n")
+    assert account.run(aws_host_termination_protection=False)[0] == []
+    (account.directory / "known_hosts").unlink()
+    with mock.patch.object(general, "SAMPLE_CONSOLE_OUTPUT", "rebooted"):
+        _changed, printed = account.run(fails=True)
+    assert "ssh-keyscan" in printed
+    assert "aws_host_known_hosts" in printed

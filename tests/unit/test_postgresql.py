@@ -178,7 +178,10 @@ def test_a_database_that_was_not_queried_has_no_warnings(role):
         (LOCAL, {}, True, ""),
         (EXTERNAL, {}, True, ""),
         (LOCAL, {"other_databases": ["postgres"]}, True, ""),
-        (EXTERNAL, {"other_databases": ["postgres"]}, False, ""),
+        # Who else opens the databases of a server with others on it is theirs to decide.
+        (EXTERNAL, {"other_databases": ["postgres", "hr"]}, True, ""),
+        (EXTERNAL | {"postgresql_provider": "rds"}, {"other_databases": ["rdsadmin"]}, True, ""),
+        (EXTERNAL | {"postgresql_provider": "rds"}, {"other_databases": ["postgres", "rdsadmin"]}, False, ""),
         (LOCAL, {"has_trigrams": False}, False, "still is not as it must be: {"),
         (EXTERNAL, {"has_trigrams": False}, False, ""),
         (LOCAL, {"is_privileged": True}, False, "still is not as it must be: {"),
@@ -192,6 +195,74 @@ def test_the_answer_of_the_database_is_judged(role, provider, answer, is_provisi
     found = role.value("__postgresql_error", **provider, __postgresql_queried=queried)
     assert error in found
     assert bool(found) is bool(error)
+
+
+SECRET = {"secret_arn": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-1", "region": "eu-central-1"}
+ADMINISTRATOR = {"user": "root", "password": PASSWORD}
+
+
+@pytest.mark.parametrize(
+    ("provider", "given", "shown", "is_used"),
+    [
+        (EXTERNAL, {}, SHOWN, False),
+        (EXTERNAL, ADMINISTRATOR, SHOWN, True),
+        (EXTERNAL | {"postgresql_provider": "rds"}, SECRET, SHOWN, True),
+        (EXTERNAL, ADMINISTRATOR, SHOWN | {"verified": False}, False),
+        (EXTERNAL, ADMINISTRATOR, {"msg": "cannot be reached"}, False),
+        (EXTERNAL, ADMINISTRATOR, {"skipped": True}, False),
+        (LOCAL, ADMINISTRATOR, SHOWN, False),
+    ],
+)
+def test_an_administrator_logs_in_over_a_verified_connection_only(role, provider, given, shown, is_used):
+    found = role.value(
+        "__postgresql_has_administrator", **provider, postgresql_administrator=given, __postgresql_tls=shown
+    )
+    assert found is is_used
+
+
+def test_an_administrator_sends_no_password_of_others_and_names_no_setting_of_superusers(role):
+    given = EXTERNAL | {"postgresql_administrator": ADMINISTRATOR}
+    login = role.value("__postgresql_login", **given)
+    assert (login["login_user"], login["login_password"], login["ssl_mode"]) == ("root", PASSWORD, "verify-full")
+    assert "log_statement" not in json.dumps(login)
+    secret = {"username": "master", "password": "of-the-secret"}
+    login = role.value("__postgresql_login", **EXTERNAL, postgresql_administrator=SECRET, __postgresql_secret=secret)
+    assert (login["login_user"], login["login_password"]) == ("master", "of-the-secret")
+    assert role.value("__postgresql_flags", **given) == "LOGIN,NOCREATEDB,NOCREATEROLE"
+    assert "log_statement=none" in role.value("__postgresql_login", **LOCAL)["connect_params"]["options"]
+    assert "NOSUPERUSER" in role.value("__postgresql_flags", **LOCAL)
+
+
+@pytest.mark.parametrize(
+    ("provider", "closed"), [("local", "{postgres,template1}"), ("rds", "{postgres,template1}"), ("external", "{}")]
+)
+def test_databases_of_others_stay_open_for_them(role, provider, closed):
+    statements = role.value("__postgresql_statements", postgresql_provider=provider)
+    assert f"ARRAY '{closed}'::text[]" in statements[1]
+    assert statements[0] == 'REVOKE ALL ON DATABASE "orthanc" FROM PUBLIC'
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"postgresql_administrator": {"user": "root"}}, "postgresql_administrator is incomplete"),
+        ({"postgresql_administrator": {"secret_arn": "x"}}, "Set its user and password, or its secret_arn and region"),
+        (
+            {"postgresql_administrator": {"user": "orthanc", "password": PASSWORD}},
+            "postgresql_administrator.user and postgresql_user are both 'orthanc'",
+        ),
+        (
+            {"postgresql_administrator": ADMINISTRATOR, "postgresql_sslmode": "verify-ca"},
+            "Set postgresql_sslmode to verify-full",
+        ),
+        ({"postgresql_administrator": ADMINISTRATOR, "postgresql_provider": "local"}, "Remove it."),
+        ({"postgresql_administrator": {"name": "root"}}, "postgresql_administrator.name"),
+    ],
+)
+def test_an_administrator_who_cannot_log_in_is_refused(role, ca, answers, message):
+    found = role.errors(**external(ca, **answers))
+    assert any(message in one for one in found), found
+    assert PASSWORD not in "".join(found)
 
 
 def test_a_database_that_does_not_answer_is_an_error_with_its_reason(role):

@@ -22,7 +22,7 @@ from ansible_collections.lightbox.pacs.plugins.modules import rds_check
 from botocore import xform_name
 from botocore.stub import ANY, Stubber
 
-from tests.support.aws import REGION, aws_account, failing, recorded_calls
+from tests.support.aws_modules import REGION, aws_account, failing, recorded_calls
 from tests.support.orthanc_server import run_module
 from tests.support.project import PROJECT
 from tests.support.rendering import Role
