@@ -83,14 +83,16 @@ def test_the_plan_of_nothing():
 
 
 def test_a_removal():
-    assert aws_removal([SERVER, ROOT, DATA, DATABASE], [DATA["id"]], "lab-final") == [
-        "delete                                server    lab (instance-1, t3.large, running)",
-        "delete                                volume    lab (vol-root, 30 GiB, gp3)",
-        "keep                                  volume    lab-data (volume-1, 200 GiB, gp3)",
-        "delete, after the snapshot lab-final  database  lab (50 GiB, db.t4g.medium)",
+    assert cells(aws_removal([SERVER, ROOT, DATA, DATABASE], [DATA["id"]], "lab-final")) == [
+        ["delete", "server", "lab (instance-1, t3.large, running)"],
+        ["delete", "volume", "lab (vol-root, 30 GiB, gp3)"],
+        ["keep", "volume", "lab-data (volume-1, 200 GiB, gp3)"],
+        ["delete", "database", "lab (50 GiB, db.t4g.medium), after the snapshot lab-final"],
     ]
-    assert aws_removal([DATABASE | {"state": "deleting"}], [], "lab-final") == [
-        "delete  database  lab (50 GiB, db.t4g.medium, deleting)"
+    role = resource("iam_role") | {"id": "lab"}
+    assert cells(aws_removal([role, DATABASE | {"state": "deleting"}], [], "lab-final")) == [
+        ["delete", "IAM role", "lab"],
+        ["delete", "database", "lab (50 GiB, db.t4g.medium, deleting)"],
     ]
     assert aws_removal([], [], "") == []
 
