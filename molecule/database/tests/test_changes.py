@@ -160,6 +160,8 @@ def test_an_administrator_makes_what_the_archive_needs(host):
     assert made.returncode == 0, made.stdout[-3000:]
     again = run()
     assert recap(again.stdout)["changed"] == 0, again.stdout[-3000:]
+    # This one it cannot close, and does not try again.
+    assert "viewer can connect to other databases, too: template1" in again.stdout
     # The administrator is not asked where nothing is missing.
     answers["pacs_database_administrator"] = {"user": "master", "password": "wrong"}
     assert run().returncode == 0
