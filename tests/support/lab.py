@@ -41,7 +41,8 @@ def pacs_host() -> str:
 
 def address(name: str) -> str:
     """The address by which testinfra reaches a server of the scenario."""
-    return f"ssh://{lab_hosts()[name]['ansible_host']}?ssh_config={PROJECT}/.lab/ssh_config"
+    host = lab_hosts()[name]
+    return f"ssh://{host.get('ansible_host') or host['lab_address']}?ssh_config={PROJECT}/.lab/ssh_config"
 
 
 def server(name: str):
@@ -119,7 +120,7 @@ def recap(output: str) -> dict[str, int]:
 class KillablePlaybook:
     """A playbook that runs in the background and can be killed with all its children, as when a controller is lost."""
 
-    def __init__(self, log: pathlib.Path, *arguments: str | os.PathLike[str]) -> None:
+    def __init__(self, log: pathlib.Path, *arguments: str | os.PathLike[str], **environment: str) -> None:
         self.log = log
         with log.open("wb") as stream:
             self.process = subprocess.Popen(
@@ -128,7 +129,7 @@ class KillablePlaybook:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=os.environ | {"ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"},
+                env=os.environ | {"ANSIBLE_FORCE_COLOR": "false", "PYTHONUNBUFFERED": "1"} | environment,
             )
 
     def wait_for(self, text: str, seconds: float = 600) -> None:

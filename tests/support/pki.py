@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 
-def make_pki(directory: Path) -> Path:
-    """A CA (ca.pem), another that signed nothing (other.pem), and pairs of the CA's: localhost, client, and expired."""
+def make_pki(directory: Path, names: tuple[str, ...] = ("localhost", "client", "expired")) -> Path:
+    """A CA (ca.pem), another that signed nothing (other.pem), and pairs of the CA's for each name and localhost."""
 
     def openssl(*arguments: str) -> None:
         subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True)
@@ -17,7 +17,7 @@ def make_pki(directory: Path) -> Path:
     for ca in ("ca", "other"):
         subject = ("-x509", "-days", "2", "-subj", f"/CN={ca}", "-keyout", f"{ca}.key", "-out", f"{ca}.pem")
         openssl("req", *key, *subject, "-addext", "basicConstraints=critical,CA:TRUE")
-    for name in ("localhost", "client", "expired"):
+    for name in names:
         openssl("req", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
         (directory / f"{name}.ext").write_text(f"subjectAltName=DNS:{name},DNS:localhost\n")
         # A certificate that is over the moment it is made.

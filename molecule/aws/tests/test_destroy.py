@@ -1,0 +1,59 @@
+"""The environment is removed, and once more: images and the key that encrypts them stay."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.support.aws_lab import ACCOUNT, ENVIRONMENT, Run, client, names, writes
+
+pytestmark = pytest.mark.last
+CONFIRMED = ["-e", f"aws_destroy_environment={ENVIRONMENT}"]
+
+
+@pytest.fixture(scope="module")
+def refused() -> Run:
+    return Run("-e", "aws_destroy_environment=another", playbook="aws_destroy")
+
+
+@pytest.fixture(scope="module")
+def first(refused) -> Run:
+    return Run(*CONFIRMED, playbook="aws_destroy")
+
+
+@pytest.fixture(scope="module")
+def second(first) -> Run:
+    return Run(*CONFIRMED, playbook="aws_destroy")
+
+
+def test_another_name_removes_nothing(refused):
+    assert refused.result.returncode != 0
+    assert ENVIRONMENT in refused.message
+    assert writes(refused.calls) == []
+
+
+def test_it_is_removed_but_for_images_and_key(first):
+    assert first.result.returncode == 0, first.output[-3000:]
+    assert {kind for kind, _name in names(ACCOUNT)} == {"volume", "alias"}
+    assert client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
+    (key,) = [one for one in client("kms").list_aliases()["Aliases"] if one["AliasName"] == f"alias/{ENVIRONMENT}"]
+    assert client("kms").describe_key(KeyId=key["TargetKeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
+
+
+def test_it_ends_with_what_stays(first):
+    (volume,) = client("ec2").describe_volumes()["Volumes"]
+    (snapshot,) = client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
+    for name in (volume["VolumeId"], snapshot["DBSnapshotIdentifier"], f"alias/{ENVIRONMENT}"):
+        assert name in first.message
+
+
+def test_the_servers_stop(first):
+    running = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], capture_output=True, text=True, check=True)
+    assert "lightbox-aws" not in running.stdout.split()
+
+
+def test_once_more_changes_nothing(first, second):
+    assert first.result.returncode == 0
+    assert second.result.returncode == 0, second.output[-3000:]
+    assert writes(second.calls) == []

@@ -1,0 +1,165 @@
+"""Molecule's own runs: --check on the empty account, the first run, and the second one."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+
+import pytest
+
+from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, Run, calls, log_of_runs, names, writes
+from tests.support.lab import INVENTORY, address, recap, run_playbook
+
+testinfra_hosts = [address("aws")]
+pytestmark = pytest.mark.first
+PLAY = "PLAY [Build the infrastructure on AWS]"
+RECORD = re.compile(r"^(?P<time>[\d-]{10} [\d:,]{12}) p=\d+ u=\S+ n=\S+ \w+\| ?(?P<text>.*)$", re.MULTILINE)
+
+
+@dataclasses.dataclass
+class Play:
+    """The play that builds on AWS, of one run: how long it took, the tasks that were executed, what it printed."""
+
+    seconds: float
+    tasks: list[str]
+    text: str
+
+
+def read_plays(log: str) -> list[Play]:
+    records = [
+        (datetime.datetime.strptime(found["time"], "%Y-%m-%d %H:%M:%S,%f"), found) for found in RECORD.finditer(log)
+    ]
+    plays = []
+    for index, (begin, found) in enumerate(records):
+        if not found["text"].startswith(PLAY):
+            continue
+        tasks: list[str] = []
+        heading = ""
+        for end, record in records[index + 1 :]:  # noqa: B007 - the last one is used
+            text = record["text"]
+            if text.startswith("PLAY"):
+                break
+            if text.startswith("TASK ["):
+                heading = text
+            elif re.match(r"(ok|changed|fatal|failed): \[aws\]", text) and heading:
+                tasks.append(heading.split("]")[0].removeprefix("TASK ["))
+                heading = ""
+        plays.append(Play((end - begin).total_seconds(), tasks, log[found.start() : record.start()]))
+    return plays
+
+
+@pytest.fixture(scope="module")
+def plays() -> list[Play]:
+    found = read_plays(log_of_runs())
+    assert len(found) >= 3, "the log has not the three runs"
+    for name, play in zip(("check", "first", "second"), found, strict=False):
+        print(f"{name}: {play.seconds:.0f} s, {len(play.tasks)} tasks")
+    return found
+
+
+@pytest.fixture(scope="module")
+def recorded() -> list[list[dict]]:
+    """The calls of each of the three runs: each begins by asking for its account."""
+    runs: list[list[dict]] = []
+    for call in calls():
+        if call["call"] == "sts:GetCallerIdentity":
+            runs.append([])
+        runs[-1].append(call)
+    for name, run in zip(("check", "first", "second"), runs, strict=False):
+        print(f"{name}: {len(run)} calls of {len({one['call'] for one in run})} actions")
+    return runs[:3]
+
+
+def test_check_mode_only_reads(recorded):
+    assert recorded[0]
+    assert writes(recorded[0]) == []
+
+
+def test_check_mode_shows_every_resource_by_name(plays):
+    for kind, name in names(ACCOUNT):
+        if kind not in ("endpoint", "flow log") and name.startswith(ENVIRONMENT):
+            assert name in plays[0].text, f"the plan lacks the {kind} {name}"
+
+
+def test_the_first_run_makes_everything_once():
+    found = names(ACCOUNT)
+    assert set(found.values()) == {1}, found
+    assert {kind for kind, _name in found} >= {
+        "vpc",
+        "subnet",
+        "group",
+        "instance",
+        "volume",
+        "database",
+        "role",
+        "alias",
+    }
+
+
+def test_the_database_is_created_before_the_server_runs(recorded):
+    order = [one["call"] for one in recorded[1]]
+    assert order.index("rds:CreateDBInstance") < order.index("ec2:RunInstances")
+    # The server is asked for before anything waits until the database is there.
+    assert max(place for place, call in enumerate(order) if call == "rds:DescribeDBInstances") > order.index(
+        "ec2:RunInstances"
+    )
+
+
+def test_the_second_run_writes_nothing(recorded, plays):
+    assert recorded[2]
+    assert writes(recorded[2]) == []
+    assert "changed: [aws]" not in plays[2].text
+
+
+def test_the_play_has_few_tasks(plays):
+    for play in plays[1:3]:
+        assert len(play.tasks) <= 40, play.tasks
+
+
+@pytest.mark.long
+def test_the_play_takes_little_time(plays):
+    """Twice as long as on a machine with nothing else to do."""
+    for play, budget in zip(plays[1:3], (90, 45), strict=True):
+        assert play.seconds <= 2 * budget
+
+
+def test_the_run_ends_with_what_costs_money():
+    text = log_of_runs()
+    for wanted in (
+        f"Database: {ENDPOINT}:5432",
+        "Costs money until playbooks/aws_destroy.yml removes it: the server (t3.large)",
+    ):
+        assert wanted in text
+
+
+def test_the_server_verifies_what_it_reaches():
+    """The host keys are those that the instance printed, and the first connection was verified by them."""
+    assert "StrictHostKeyChecking=yes" in log_of_runs()
+    assert ", 0 failed, 0 skipped" in log_of_runs()
+
+
+def test_images_are_on_the_volume_that_survives_the_server(host):
+    with host.sudo():
+        source = host.check_output("findmnt --noheadings --output SOURCE --target /var/lib/lightbox/orthanc")
+        (volume,) = [name for kind, name in names(ACCOUNT) if kind == "volume"]
+        assert volume.startswith(ENVIRONMENT)
+        assert source == host.check_output("readlink -f /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*")
+
+
+def test_verify_alone_asks_aws_for_the_address():
+    before = len(calls())
+    run = run_playbook("playbooks/verify.yml", "-i", INVENTORY)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert recap(run.stdout)["changed"] == 0
+    asked = [one["call"] for one in calls()[before:]]
+    assert "ec2:DescribeInstances" in asked
+    assert writes(calls()[before:]) == []
+
+
+def test_a_run_without_the_lab_is_the_same():
+    """The play alone, as the other modules of this scenario run it."""
+    run = Run()
+    assert run.result.returncode == 0, run.output[-3000:]
+    assert recap(run.output)["changed"] == 0
+    assert writes(run.calls) == []
