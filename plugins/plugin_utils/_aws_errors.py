@@ -367,6 +367,7 @@ def explain_result(result: t.Mapping[str, t.Any], task: str, module: str = "") -
     """Return one message for one failed result, that of a loop's item included."""
     msg = result.get("msg") or ""
     msg = "\n".join(map(str, msg)) if isinstance(msg, list) else str(msg)
+    msg = msg.removeprefix("Task failed: ").removeprefix("Module failed: ")
     failed = f'The task "{task}" failed'
     error = parse_error(result, module)
     if error and error.hidden:

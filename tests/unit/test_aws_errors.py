@@ -251,6 +251,16 @@ def test_other_messages_stay_as_they_are(result, module, expected):
     assert text == expected or (expected.endswith("when") and text.startswith(expected))
 
 
+def test_what_a_module_did_not_catch():
+    """Ansible puts these words before the message of an exception."""
+    msg = "Task failed: Module failed: An error occurred (VpcLimitExceeded) when calling the CreateVpc operation: No."
+    assert "AWS refused ec2:CreateVpc. The account" in explain_aws_error(
+        {"msg": msg}, "Build it", "amazon.aws.ec2_vpc_net"
+    )
+    other = explain_aws_error({"msg": "Task failed: Module failed: Odd."}, "Build it", "amazon.aws.ec2_vpc_net")
+    assert other == 'The task "Build it" failed: Odd.'
+
+
 def test_a_missing_boto3():
     """amazon.aws's own message where its modules find no boto3."""
     msg = "Failed to import the required Python library (botocore and boto3) on pacs's Python."
