@@ -126,14 +126,14 @@ def find_errors(
     for one in public:
         if one in found and found[one]["vpc_id"] == vpc_id and not is_public(one, tables):
             yield (
-                f"aws_network_public_subnet_ids contains {one}, which has no route to an internet gateway. Add a route for"
-                " 0.0.0.0/0 to its route table, or move it to aws_network_private_subnet_ids."
+                f"aws_network_public_subnet_ids contains {one}, which has no route to an internet gateway. Add a route"
+                " for 0.0.0.0/0 to its route table, or move it to aws_network_private_subnet_ids."
             )
     zones = sorted({found[one]["availability_zone"] for one in private if one in found})
     if len(zones) == 1:
         yield (
-            f"aws_network_private_subnet_ids has subnets in the zone {zones[0]} only, and a database on RDS needs two. Add a"
-            " subnet of another zone."
+            f"aws_network_private_subnet_ids has subnets in the zone {zones[0]} only, and a database on RDS needs two."
+            " Add a subnet of another zone."
         )
 
 

@@ -11,7 +11,7 @@ version_added: 0.2.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Makes one rule for each address family, or for the group, of each opening. One without networks and group makes none.
+  - Makes one rule for each address family, or for the group, of each opening. One without either makes none.
   - An address becomes V(/32) or V(/128); the bits behind a prefix are set to zero, as AWS does; V(127.0.0.0/8) and
     V(::1) are left out, because nobody comes from there.
   - Networks that two openings of the same port have in common are in the first one's rule only, since AWS has one
@@ -71,9 +71,7 @@ def security_group_rules(openings: Iterable[Mapping[str, Any]]) -> list[dict[str
         common = {"proto": proto, "ports": [port], "rule_desc": opening["description"]}
         if opening.get("group_name"):
             # With a description, because a group that does not exist yet is made by its name.
-            rules.append(
-                {**common, "group_name": [opening["group_name"]], "group_desc": opening["group_description"]}
-            )
+            rules.append({**common, "group_name": [opening["group_name"]], "group_desc": opening["group_description"]})
         targets: dict[str, list[str]] = {}
         for network in canonical_networks(opening.get("networks") or [opening.get("host")]):
             if (proto, port, network) not in seen:

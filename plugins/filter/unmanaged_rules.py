@@ -63,9 +63,7 @@ def describe_ports(permission: Mapping[str, Any]) -> str:
     return f"{permission['ip_protocol']}{ports}"
 
 
-def declared_targets(
-    rules: Iterable[Mapping[str, Any]], groups: Mapping[str, str]
-) -> Iterator[tuple[str, str | None]]:
+def declared_targets(rules: Iterable[Mapping[str, Any]], groups: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
     """Yield protocol and ports with each network, or with the ID of each group, that rules declare."""
     for rule in rules:
         ids = [groups.get(name) for name in rule.get("group_name", [])]

@@ -53,7 +53,10 @@ def wide_networks(networks: Iterable[str]) -> list[str]:
                 v4.append(network)
             else:
                 v6.append(network)
-    together = [*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6)]
+    together: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = [
+        *ipaddress.collapse_addresses(v4),
+        *ipaddress.collapse_addresses(v6),
+    ]
     return [str(network) for network in together if network.prefixlen < SHORTEST[network.version]]
 
 

@@ -246,14 +246,12 @@ def collapse(networks: t.Iterable[Network]) -> list[Network]:
 def subtract_sources(sources: Sources, others: t.Sequence[Sources]) -> Sources:
     """Return what of the sources no other has. A prefix list is covered by its ID or by all of its networks."""
     ids = sources.ids - {one for other in others for one in other.ids}
-    if sources.ids and not ids:
-        return Sources()
     networks = [network for other in others for network in other.networks]
     left = subtract_networks(sources.networks, networks)
     if sources.networks:
         return Sources(tuple(left), ids) if left else Sources()
-    # Members of a group have addresses that are not looked up: only everywhere is sure to have them.
-    if all(is_group(one) for one in ids) and not subtract_networks(EVERYWHERE, networks):
+    # The addresses of a group's members are not looked up: only everywhere is sure to have them.
+    if not subtract_networks(EVERYWHERE, networks):
         return Sources()
     return Sources((), ids)
 

@@ -36,7 +36,8 @@ options:
     choices: [absent, present]
     default: present
   service:
-    description: Service that may assume the role, such as V(vpc-flow-logs.amazonaws.com). Required with O(state=present).
+    description:
+      - Service that may assume the role, such as V(vpc-flow-logs.amazonaws.com). Required with O(state=present).
     type: str
   account_id:
     description: Account for which the service may assume the role. Empty means any.

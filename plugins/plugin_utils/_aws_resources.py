@@ -109,13 +109,15 @@ def aws_costs(resources: t.Sequence[Resource]) -> list[str]:
     rows = []
     for resource in resources:
         kind, size = resource["kind"], resource.get("size_gb")
+        zones = ", both in two zones" if resource.get("multi_az") else ""
         cost = {
             "kms_key": "each month, also without use",
             "volume": f"each month, for {size} GiB of {resource.get('type', '')} storage, attached or not",
             "db_snapshot": f"each month, for what it holds of {size} GiB of storage",
             "elastic_ip": "each hour, also without a server",
             "instance": f"each hour while it runs, as {resource.get('type', '')}",
-            "db_instance": f"each hour while it runs, as {resource.get('type', '')}, and for {size} GiB of storage",
+            "db_instance": f"each hour while it runs, as {resource.get('type', '')}, for {size} GiB of storage{zones},"
+            " and for its secret",
             "log_group": "each month, for what it holds",
         }.get(kind, "nothing")
         rows.append((label(resource), f"{resource['name']} ({describe(resource)})", f"costs {cost}"))

@@ -63,7 +63,7 @@ def failing(operation: str, code: str, times: int | None = None) -> Iterator[Non
         yield
 
 
-def run_module(name: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
+def run_module(name: str, /, check: bool = False, **arguments: Any) -> dict[str, Any]:
     """Run a module of this collection and return its result, failed or not."""
     printed = io.StringIO()
     main = importlib.import_module(f"ansible_collections.lightbox.pacs.plugins.modules.{name}").main

@@ -13,7 +13,6 @@ from unittest import mock
 
 import boto3
 import pytest
-import yaml
 from ansible_collections.lightbox.pacs.plugins.modules import ec2_host_keys, ec2_instance_type_info
 from botocore.stub import Stubber
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -24,6 +23,7 @@ from moto.server import ThreadedMotoServer
 
 from tests.support.aws import ENVIRONMENT, REGION, aws_account, recorded_calls, run_module
 from tests.support.project import PROJECT
+from tests.support.rendering import Role
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIX8TYzVz7hOPTuJKfGtzp2EdU1xGL4L0dG0qJzZ9y7e"
 ECDSA = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBK0G9yz6="
@@ -45,7 +45,10 @@ def console(*keys: str) -> str:
         (f"booting\r\n{console(ED25519, ECDSA)}login: ", [ECDSA, ED25519]),
         (f"[  12.1] cloud-init[612]: {console(ED25519)}", [ED25519]),
         (f"{console(ECDSA)}rebooted\r\n{console(ED25519)}", [ED25519]),  # the last start counts
-        (f"{console(ED25519)}-----BEGIN SSH HOST KEY KEYS-----\r\n{ECDSA}", [ED25519]),  # the second list is not complete
+        (
+            f"{console(ED25519)}-----BEGIN SSH HOST KEY KEYS-----\r\n{ECDSA}",
+            [ED25519],
+        ),  # the second list is not complete
         (f"-----BEGIN SSH HOST KEY FINGERPRINTS-----\r\n{ED25519}\r\n-----END SSH HOST KEY FINGERPRINTS-----", []),
         ("-----BEGIN SSH HOST KEY KEYS-----\r\nssh-dss AAAAB3NzaC1kc3M=\r\n-----END SSH HOST KEY KEYS-----", []),
     ],
@@ -136,7 +139,7 @@ PLAY = """
     - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: connection}
       when: not ansible_check_mode
     - ansible.builtin.copy:
-        content: "{{ {'facts': aws_host | default({}), 'host': ansible_host | default(''), 'user': ansible_user | default('')} | to_json }}"
+        content: "{{ {'facts': aws_host, 'host': ansible_host, 'user': ansible_user} | to_json }}"
         dest: "{{ playbook_dir }}/facts.json"
         mode: "0600"
       when: not ansible_check_mode
@@ -184,7 +187,7 @@ class Account:
                 architecture="arm64" if "arm64" in name else "x86_64",
                 root_device_type="ebs",
                 root_device_name="/dev/xvda",
-                creation_date=datetime.datetime(2026, 6 + number, 1, tzinfo=datetime.timezone.utc),
+                creation_date=datetime.datetime(2026, 6 + number, 1, tzinfo=datetime.UTC),
             )
         (directory / "key.pub").write_text(f"{ED25519} operator\n")
         self.variables: dict[str, Any] = {
@@ -308,9 +311,11 @@ def test_two_runs(account):
     assert (root["Size"], root["VolumeType"], root["Encrypted"]) == (30, "gp3", True)
     assert (data["Size"], data["VolumeType"], data["Encrypted"]) == (20, "gp3", True)
     assert data["Attachments"][0]["Device"] == "/dev/sdf"
-    kept = [one["Ebs"]["DeleteOnTermination"] for one in instance["BlockDeviceMappings"] if one["DeviceName"] == "/dev/sdf"]
+    kept = [
+        one["Ebs"]["DeleteOnTermination"] for one in instance["BlockDeviceMappings"] if one["DeviceName"] == "/dev/sdf"
+    ]
     assert kept == [False]
-    interface = find("network_interfaces", "NetworkInterfaces", attachment_instance_id=instance["InstanceId"])[0]
+    (interface,) = find("network_interfaces", "NetworkInterfaces")
     (address,) = find("addresses", "Addresses")
     (key,) = find("key_pairs", "KeyPairs")
     common = {"Name": "ward", "lightbox:environment": "ward", "cost-center": "radiology"}
@@ -345,7 +350,6 @@ def test_differences_are_repaired(account):
     client, before = boto3.client("ec2", REGION), account.instance()
     identifier = before["InstanceId"]
     client.stop_instances(InstanceIds=[identifier])
-    client.modify_instance_metadata_options(InstanceId=identifier, HttpTokens="optional", HttpPutResponseHopLimit=3)
     client.modify_instance_attribute(InstanceId=identifier, DisableApiTermination={"Value": False})
     client.delete_tags(Resources=[identifier], Tags=[{"Key": "cost-center"}])
     answers = {"aws_host_data_gb": 30, "aws_host_instance_type": "t3.xlarge"}
@@ -358,7 +362,6 @@ def test_differences_are_repaired(account):
     assert changed == ["Run the instance", "Attach the data volume"]
     after = account.instance()
     assert (after["InstanceId"], after["State"]["Name"], after["InstanceType"]) == (identifier, "running", "t3.xlarge")
-    assert after["MetadataOptions"]["HttpTokens"] == "required"
     assert account.is_protected(after)
     assert tags(after)["cost-center"] == "radiology"
     assert account.volumes(after)[1]["Size"] == 30
@@ -415,3 +418,359 @@ def test_after_an_interrupted_run_and_with_another_instance(account):
         _changed, printed = account.run(fails=True)
     assert "ssh-keyscan" in printed
     assert "aws_host_known_hosts" in printed
+
+
+# What the role refuses
+
+SUBNETS = [
+    {"id": "subnet-1", "zone": f"{REGION}a", "cidr": "10.77.0.0/19"},
+    {"id": "subnet-2", "zone": f"{REGION}b", "cidr": "10.77.32.0/19"},
+]
+INSTANCE = {
+    "kind": "instance",
+    "name": "ward",
+    "id": "i-0123456789abcdef0",
+    "state": "running",
+    "zone": f"{REGION}a",
+    "type": "t3.large",
+    "private_address": "10.77.0.10",
+    "key_name": "ward-1",
+    "volume_ids": {"/dev/xvda": "vol-00000001", "/dev/sdf": "vol-00000002"},
+}
+VOLUME = {
+    "kind": "volume",
+    "name": "ward-data",
+    "id": "vol-00000002",
+    "state": "in-use",
+    "zone": f"{REGION}a",
+    "size_gb": 200,
+    "encrypted": True,
+    "type": "gp3",
+    "tags": {},
+    "instance_id": INSTANCE["id"],
+}
+OFFER = {"name": "t3.large", "architectures": ["x86_64"], "zones": [f"{REGION}a", f"{REGION}b"]}
+IMAGE = {"image_id": "ami-00000001", "architecture": "x86_64"}
+# As preflight.yml leaves it before the first launch, and later.
+FRESH: dict[str, Any] = {
+    "aws_host_existing": [],
+    "__aws_host_host": "queried",
+    "__aws_host_type_query": {"instance_types": [OFFER]},
+    "__aws_host_image_query": {"images": [IMAGE]},
+}
+LATER: dict[str, Any] = {
+    "aws_host_existing": [INSTANCE, VOLUME],
+    "__aws_host_host": "queried",
+    "__aws_host_type_query": {"skipped": True},
+    "__aws_host_image_query": {"skipped": True},
+}
+
+
+@pytest.fixture(scope="module")
+def role(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("keys")
+    (directory / "key.pub").write_text(f"{ED25519} operator@example\n")
+    (directory / "rsa.pub").write_text("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ==\n")
+    (directory / "ecdsa.pub").write_text(f"{ECDSA}\n")
+    (directory / "two.pub").write_text(f"{ED25519} one\n{ED25519} two\n")
+    (directory / "empty.pub").write_text("")
+    (directory / "key").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Blbn==\n-----END OPENSSH PRIVATE KEY-----\n")
+    return Role(
+        "aws_host",
+        aws_host_name="ward",
+        aws_host_public_key=str(directory / "key.pub"),
+        aws_host_subnets=SUBNETS,
+        keys=str(directory),
+    )
+
+
+def errors(role: Role, answers: dict[str, Any]) -> list[str]:
+    key = answers.get("aws_host_public_key", role.answers["aws_host_public_key"])
+    return role.errors(**answers | {"aws_host_public_key": key.replace("KEYS", role.answers["keys"])})
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"aws_host_public_key": "KEYS/rsa.pub"},
+        {"aws_host_connect": "session_manager", "aws_host_public_key": ""},
+        {"aws_host_connect": "private", "aws_host_elastic_ip": False},
+        {"aws_host_instance_type": "t4g.large", "aws_host_architecture": "arm64"},
+        {"aws_host_instance_type": "g5g.xlarge", "aws_host_architecture": "arm64"},
+        {"aws_host_instance_type": "g4dn.xlarge"},
+        {"aws_host_instance_type": "c7gn.medium", "aws_host_architecture": "arm64"},
+        {"aws_host_instance_type": "u-6tb1.metal"},
+        {"aws_host_private_address": "10.77.0.4"},
+        {"aws_host_private_address": "10.77.63.254"},
+        {"aws_host_private_address": "10.77.1.0"},
+        {"aws_host_subnets": [], "aws_host_private_address": "10.1.1.1"},
+        {"aws_host_subnets": [{"cidr": "172.28.77.32/27"}], "aws_host_private_address": "172.28.77.62"},
+        {"aws_host_data_directory": "/srv"},
+        {"aws_host_route53_zone": "example.org", "aws_host_names": ["pacs.example.org"]},
+        {"aws_host_route53_zone": "example.org", "aws_host_names": ["example.org"]},
+        FRESH,
+        LATER,
+        FRESH | {"aws_host_existing": [VOLUME | {"instance_id": "", "zone": f"{REGION}b"}]},
+        LATER | {"aws_host_private_address": "10.77.0.10", "aws_host_image_id": "ami-12345678"},
+        LATER | {"aws_host_existing": [INSTANCE, VOLUME, INSTANCE | {"state": "terminated"}]},
+        FRESH | {"aws_host_subnets": []},
+    ],
+    ids=str,
+)
+def test_accepted(role, answers):
+    assert errors(role, answers) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({"aws_host_name": "1ward"}, "aws_host_name is '1ward'. Set it to at most 54 letters"),
+        ({"aws_host_name": "w" * 55}, "aws_host_name is 'w"),
+        ({"aws_host_public_key": ""}, "aws_host_public_key is not set."),
+        (
+            {"aws_host_public_key": "/nowhere/id.pub"},
+            "aws_host_public_key is '/nowhere/id.pub', a file that is missing",
+        ),
+        ({"aws_host_public_key": "KEYS/empty.pub"}, "empty.pub', a file that is missing, empty or not readable"),
+        ({"aws_host_public_key": "KEYS/key"}, "key', which is a private key. It must not leave this machine."),
+        ({"aws_host_public_key": "KEYS/ecdsa.pub"}, "which is not one public SSH key that EC2 supports"),
+        ({"aws_host_public_key": "KEYS/two.pub"}, "which is not one public SSH key that EC2 supports"),
+        ({"aws_host_instance_type": "t3"}, "aws_host_instance_type is 't3'. Set it to an instance type such as"),
+        ({"aws_host_instance_type": "t4g.large"}, "aws_host_instance_type is t4g.large, whose processor is not amd64"),
+        (
+            {"aws_host_instance_type": "m7i.large", "aws_host_architecture": "arm64"},
+            "aws_host_instance_type is m7i.large, whose processor is not arm64",
+        ),
+        ({"aws_host_image_id": "debian"}, "aws_host_image_id is 'debian'. Set it to the id of an image"),
+        ({"aws_host_root_gb": 7}, "aws_host_root_gb is 7. Set it to 8 to 16384."),
+        ({"aws_host_data_gb": 0}, "aws_host_data_gb is 0."),
+        (
+            {"aws_host_data_volume_id": "snap-00000001"},
+            "aws_host_data_volume_id is 'snap-00000001'. Set it to the id of",
+        ),
+        ({"aws_host_data_directory": "/"}, "aws_host_data_directory is '/', on which no volume can be mounted."),
+        ({"aws_host_data_directory": "/var"}, "aws_host_data_directory is '/var', on which"),
+        ({"aws_host_data_directory": "data"}, "aws_host_data_directory is 'data', on which"),
+        ({"aws_host_data_directory": "/a/../etc"}, "aws_host_data_directory is '/a/../etc', on which"),
+        ({"aws_host_wait_minutes": 0}, "aws_host_wait_minutes is 0."),
+        ({"aws_host_known_hosts": ""}, "aws_host_known_hosts is empty."),
+        (
+            {"aws_host_private_address": "10.77.0.300"},
+            "aws_host_private_address is '10.77.0.300', which is not a valid",
+        ),
+        ({"aws_host_private_address": "10.78.0.10"}, "aws_host_private_address is 10.78.0.10, which is in none of the"),
+        ({"aws_host_private_address": "10.77.32.3"}, "aws_host_private_address is 10.77.32.3, which AWS reserves"),
+        ({"aws_host_private_address": "10.77.63.255"}, "aws_host_private_address is 10.77.63.255, which AWS reserves"),
+        ({"aws_host_elastic_ip": False}, "aws_host_connect is public, and aws_host_elastic_ip is false"),
+        ({"aws_host_route53_zone": "not a zone"}, "aws_host_route53_zone is 'not a zone'."),
+        (
+            {"aws_host_route53_zone": "example.org", "aws_host_names": ["pacs.example.org.uk"]},
+            "aws_host_route53_zone is example.org, and the server's name 'pacs.example.org.uk' is not in it.",
+        ),
+        ({"aws_host_route53_zone": "ample.org", "aws_host_names": ["example.org"]}, "is not in it."),
+        (
+            LATER | {"aws_host_existing": [INSTANCE, VOLUME, INSTANCE | {"id": "i-00000002", "state": "stopped"}]},
+            "aws_host_name is ward, and i-0123456789abcdef0 and i-00000002 have that name.",
+        ),
+        (
+            FRESH | {"__aws_host_type_query": {"instance_types": []}},
+            "aws_host_instance_type is t3.large, which the region does not have.",
+        ),
+        (
+            FRESH | {"__aws_host_type_query": {"instance_types": [OFFER | {"architectures": ["arm64"]}]}},
+            "aws_host_instance_type is t3.large, whose processor is arm64, and aws_host_architecture is amd64",
+        ),
+        (
+            FRESH | {"__aws_host_type_query": {"instance_types": [OFFER | {"zones": [f"{REGION}c"]}]}},
+            "aws_host_instance_type is t3.large, which the zone eu-central-1a does not have; eu-central-1c have it.",
+        ),
+        (
+            FRESH | {"__aws_host_image_query": {"images": []}},
+            "the region has no image debian-13-amd64-* of the owner 136693071363.",
+        ),
+        (
+            FRESH | {"__aws_host_image_query": {"images": []}, "aws_host_image_id": "ami-00000009"},
+            "aws_host_image_id is 'ami-00000009', and the region has no such image.",
+        ),
+        (
+            FRESH | {"__aws_host_image_query": {"images": [IMAGE | {"architecture": "arm64"}]}},
+            "an image for arm64, and aws_host_architecture is amd64 (x86_64).",
+        ),
+        (
+            LATER | {"aws_host_private_address": "10.77.0.11"},
+            "aws_host_private_address is 10.77.0.11, and i-0123456789abcdef0 has 10.77.0.10, which AWS cannot change.",
+        ),
+        (
+            FRESH | {"aws_host_data_volume_id": "vol-00000009"},
+            "aws_host_data_volume_id is vol-00000009, and this account has no such volume in the region.",
+        ),
+        (
+            FRESH
+            | {"aws_host_existing": [VOLUME | {"instance_id": ""}, VOLUME | {"id": "vol-00000003", "instance_id": ""}]},
+            "aws_host_data_volume_id is '', and vol-00000002 and vol-00000003 have the name ward-data.",
+        ),
+        (
+            LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"encrypted": False}]},
+            "aws_host_data_volume_id is vol-00000002, which is not encrypted.",
+        ),
+        (
+            LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"zone": f"{REGION}b"}]},
+            "which is in the zone eu-central-1b, and the server would be in eu-central-1a.",
+        ),
+        (
+            FRESH | {"aws_host_existing": [VOLUME | {"instance_id": "", "zone": f"{REGION}c"}]},
+            "which is in the zone eu-central-1c, and the server would be in eu-central-1a or eu-central-1b.",
+        ),
+        (
+            FRESH
+            | {
+                "aws_host_data_volume_id": "vol-00000007",
+                "__aws_host_volume_query": {
+                    "volumes": [
+                        {
+                            "id": "vol-00000007",
+                            "zone": f"{REGION}c",
+                            "size": 500,
+                            "encrypted": True,
+                            "type": "gp3",
+                            "tags": {},
+                            "attachment_set": [],
+                        }
+                    ]
+                },
+            },
+            "aws_host_data_volume_id is vol-00000007, which is in the zone eu-central-1c",
+        ),
+        (
+            FRESH | {"aws_host_existing": [VOLUME]},
+            "aws_host_data_volume_id is vol-00000002, which is attached to i-0123456789abcdef0, not to the server of",
+        ),
+        (
+            LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"id": "vol-00000003"}]},
+            "has the volume vol-00000002 as /dev/sdf.",
+        ),
+    ],
+    ids=str,
+)
+def test_refused(role, answers, message):
+    (error,) = errors(role, answers)
+    assert message in error
+
+
+# Variables
+
+
+def test_resources_of_the_plan(role):
+    kinds = [one["kind"] for one in role.value("__aws_host_resources")]
+    assert kinds == ["instance", "volume", "key_pair", "elastic_ip"]
+    other = {
+        "aws_host_connect": "session_manager",
+        "aws_host_elastic_ip": False,
+        "aws_host_route53_zone": "example.org",
+        "aws_host_names": ["pacs.example.org"],
+    }
+    resources = role.value("__aws_host_resources", **other)
+    assert [(one["kind"], one["name"]) for one in resources] == [
+        ("instance", "ward"),
+        ("volume", "ward-data"),
+        ("iam_role", "ward"),
+        ("instance_profile", "ward"),
+        ("dns_record", "pacs.example.org"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "new", "needed"),
+    [
+        ("", False, True),  # a run was killed before it trusted the keys
+        ("192.0.2.10 KEY i-0123456789abcdef0", False, False),
+        ("192.0.2.10 KEY i-0123456789abcdef0", True, False),
+        ("192.0.2.10 KEY i-00000000000000001", False, True),  # of the instance that had the address before
+        ("192.0.2.10 KEY", False, False),  # entered by a person
+        ("192.0.2.10 KEY", True, True),  # of another machine
+        ("192.0.2.1 KEY i-0123456789abcdef0", False, True),
+        ("HASHED KEY", False, False),
+        ("other.example.org,192.0.2.10 KEY operator", False, False),
+    ],
+)
+def test_when_host_keys_are_read(role, tmp_path, line, new, needed):
+    file = tmp_path / "known hosts"
+    if line:
+        file.write_text(line.replace("KEY", ED25519).replace("HASHED", "192.0.2.10") + "\n")
+    if "HASHED" in line:
+        subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True)
+        assert "192.0.2.10" not in file.read_text()
+    answers = {
+        "ansible_host": "192.0.2.10",
+        "aws_host": {"instance_id": "i-0123456789abcdef0"},
+        "aws_host_known_hosts": str(file),
+        "aws_host_existing": [] if new else [INSTANCE],
+    }
+    assert role.value("__aws_host_needs_keys", **answers) is needed
+
+
+@pytest.mark.parametrize(
+    ("answers", "subnet"),
+    [
+        ({}, "subnet-1"),
+        ({"aws_host_private_address": "10.77.40.1"}, "subnet-2"),
+        ({"aws_host_existing": [VOLUME | {"zone": f"{REGION}b"}]}, "subnet-2"),
+        ({"aws_host_existing": [VOLUME | {"zone": f"{REGION}c"}]}, None),
+        ({"aws_host_existing": [VOLUME], "aws_host_private_address": "10.77.40.1"}, None),
+        ({"aws_host_subnets": [{"cidr": "10.77.0.0/19"}]}, None),
+    ],
+)
+def test_subnet(role, answers, subnet):
+    assert role.value("__aws_host_subnet", **{"aws_host_existing": []} | answers).get("id") == subnet
+
+
+def test_a_volume_never_shrinks(role):
+    sizes = [
+        role.value("__aws_host_data_gb", aws_host_existing=existing, aws_host_data_gb=size)
+        for existing, size in (([], 100), ([VOLUME], 100), ([VOLUME], 300))
+    ]
+    assert list(map(int, sizes)) == [100, 200, 300]
+
+
+# The data volume on the server: what the query answered, and what is refused
+
+EMPTY = "device=/dev/nvme1n1\nsignatures=\nuuid=\nmounted=\nelsewhere=\nfiles=\nprograms=installed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"signatures=": "signatures=ext4", "mounted=": "mounted=/dev/nvme1n1"}, None),
+        ({"signatures=": "signatures=xfs"}, None),
+        ({"signatures=": "signatures=LVM2_member"}, "has LVM2_member on it, so it is not formatted."),
+        ({"signatures=": "signatures=PMBR gpt"}, "has PMBR gpt on it, so it is not formatted."),
+        ({"signatures=": "signatures=btrfs"}, "has btrfs on it"),
+        ({"signatures=": "signatures=ext4 swap"}, "has ext4 swap on it"),
+        ({"mounted=": "mounted=/dev/nvme2n1"}, "something else is mounted, /dev/nvme2n1,"),
+        ({"elsewhere=": "elsewhere=/srv"}, "is mounted on /srv."),
+        ({"files=": "files=docker a=b"}, "which has files on the root disk (docker a=b)."),
+    ],
+    ids=str,
+)
+def test_data_volume(role, changes, message):
+    text = EMPTY
+    for before, after in changes.items():
+        text = text.replace(before, after)
+    answers = {
+        "aws_host": {"volume_id": "vol-0abc", "instance_id": "i-0123456789abcdef0"},
+        "__aws_host_query_answer": {"rc": 0, "stdout_lines": text.splitlines()},
+    }
+    found = role.value("__aws_host_mount_errors", **answers)
+    assert len(found) == (1 if message else 0)
+    assert (message or "") in "".join(found)
+
+
+def test_data_volume_without_device(role):
+    answers = {
+        "aws_host": {"volume_id": "vol-0abc", "instance_id": "i-0123456789abcdef0"},
+        "__aws_host_query_answer": {"rc": 3, "stdout_lines": []},
+    }
+    (error,) = role.value("__aws_host_mount_errors", **answers)
+    assert error.startswith("The server has no device of the volume vol-0abc.")

@@ -16,7 +16,9 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / 
 ROLE_PAGES = [PROJECT / "roles" / role / "README.md" for role in ROLES]
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 ROLE_VARIABLE = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROLES)})_[a-z0-9_]+(?![\w/-])")
-ANSWER = re.compile(r"(?<![\w./-])pacs_[a-z0-9_]+(?![\w/-])")
+ANSWER = re.compile(
+    r"(?<![\w./-])(?:pacs_[a-z0-9_]+|aws_(?:account_id|connect|environment|kms_key_id|region|tags))(?![\w/-])"
+)
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 
 
@@ -108,7 +110,9 @@ def test_make_targets_exist(page):
 
 def test_files_of_the_project_exist(page):
     """A path in backquotes that begins with one of the project's directories exists."""
-    directories = r"(?:playbooks|roles|plugins|molecule|tests|docs|inventories/(?:lab|onprem)|changelogs|\.config|\.ci)"
+    directories = (
+        r"(?:playbooks|roles|plugins|molecule|tests|docs|inventories/(?:aws|lab|onprem)|changelogs|\.config|\.ci)"
+    )
     named = re.findall(rf"`({directories}/[\w./*-]+)`", page.read_text())
     generated = (".secrets", "docs/reference/")
     named = [path for path in named if not any(part in path for part in generated)]

@@ -164,6 +164,9 @@ TABLE: dict[str, tuple[list[str], list[str], list[str], list[str]]] = {
         "tcp 443 10.0.0.0/8"
     ]),
     "a prefix list that could not be read": (["tcp 443 pl-unread"], [], ["tcp 443 pl-unread"], []),
+    "everyone is declared, whatever the prefix list has": (["tcp 443 pl-unread"], ["tcp 443 0.0.0.0/0,::/0"], [], [
+        "tcp 443 0.0.0.0/0", "tcp 443 ::/0"
+    ]),
     "a prefix list that could not be read is declared": (["tcp 443 pl-unread"], ["tcp 443 pl-unread"], [], []),
     "outgoing is not incoming": (["tcp 443 >0.0.0.0/0"], ["tcp 443 0.0.0.0/0"], ["tcp 443 0.0.0.0/0"], [
         "tcp 443 0.0.0.0/0"
@@ -313,6 +316,7 @@ def test_findings():
         make_rule("tcp 5432 10.77.0.0/16", group="sg-0d", id="sgr-3"),
         make_rule("tcp 4242 pl-unread", id="sgr-4"),
         make_rule("tcp 80 sg-0f", id="sgr-5"),
+        make_rule("tcp 81 pl-empty", id="sgr-8"),
         make_rule("tcp 443 0.0.0.0/0", group="sg-0e", id="sgr-6"),  # a group that is not checked
         make_rule("tcp 443 >0.0.0.0/0", id="sgr-7"),  # nothing is declared for this direction
     ]
@@ -331,6 +335,7 @@ def test_findings():
         ("undeclared", "medium", "sgr-3", "lab-database", "10.77.0.0/16"),
         ("undeclared", "medium", "sgr-4", "lab-archive", "pl-unread"),
         ("undeclared", "medium", "sgr-5", "lab-archive", "sg-0f"),
+        ("undeclared", "medium", "sgr-8", "lab-archive", "pl-empty"),
         ("missing", "medium", "", "lab-database", "sg-0a"),
     ]
     by_rule = {one["rule_id"]: one["actual"] for one in result["findings"] if one["id"] != "unknown"}
@@ -340,6 +345,7 @@ def test_findings():
         "sgr-3": "lab-database (sg-0d) allows tcp 5432 from 10.77.0.0/16 [rule sgr-3]",
         "sgr-4": "lab-archive (sg-0a) allows tcp 4242 from pl-unread [rule sgr-4]",
         "sgr-5": "lab-archive (sg-0a) allows tcp 80 from balancer (sg-0f) [rule sgr-5]",
+        "sgr-8": "lab-archive (sg-0a) allows tcp 81 from pl-empty [rule sgr-8]",
         "": "lab-database (sg-0d) does not allow tcp 5432 from lab-archive (sg-0a)",
     }
     assert [(one["rule_id"], one["is_declared"]) for one in result["exposure"]] == [
@@ -348,6 +354,7 @@ def test_findings():
         ("sgr-3", False),
         ("sgr-4", False),
         ("sgr-5", False),
+        ("sgr-8", False),
     ]
 
 

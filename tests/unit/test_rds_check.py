@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from unittest import mock
@@ -289,6 +290,13 @@ def test_findings_are_sorted_by_severity():
         "Set PubliclyAccessible to false."
     )
     assert [line.split()[0] for line in lines] == ["HIGH", "MEDIUM", "LOW"]
+
+
+def test_the_date_by_which_maintenance_is_forced_is_shown():
+    dates = [{"ForcedApplyDate": NOW, "CurrentApplyDate": NOW - timedelta(days=1)}, {"AutoAppliedAfterDate": NOW}, {}]
+    result = judge(maintenance=[{"Action": "system-update"} | one for one in dates])
+    by_then = "system-update (by 2026-11-30 12:00 UTC)"
+    assert result["findings"][0]["actual"] == f"{by_then}, {by_then}, system-update (optional) waits"
 
 
 def test_a_standby_that_nobody_asked_for_is_not_missed():
@@ -647,20 +655,30 @@ LACKING = {
 }
 
 
-@pytest.fixture
-def account():
-    """An account of moto with an instance that was made carelessly."""
+@contextlib.contextmanager
+def cloud() -> Iterator[Cloud]:
+    """An account of moto for instances."""
     call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
     def answer(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
         return LACKING[operation] if operation in LACKING else call(client, operation, arguments)
 
-    with (
-        aws_account(),
-        mock.patch.object(botocore.client.BaseClient, "_make_api_call", answer),
-        mock.patch("time.sleep"),
-    ):
+    answering = mock.patch.object(botocore.client.BaseClient, "_make_api_call", answer)
+    with aws_account(), answering, mock.patch("time.sleep"):
         yield Cloud()
+
+
+@pytest.fixture
+def account():
+    with cloud() as made:
+        yield made
+
+
+@pytest.fixture(scope="class")
+def account_of_the_class():
+    with cloud() as made:
+        made.create(**HARDENED)
+        yield made
 
 
 class Cloud:
@@ -723,6 +741,20 @@ class Cloud:
         else:
             rule["IpRanges"] = [{"CidrIp": source}]
         self.ec2.authorize_security_group_ingress(GroupId=self.database, IpPermissions=[rule])
+
+    def close(self) -> None:
+        groups = self.ec2.describe_security_groups(GroupIds=[self.database])["SecurityGroups"]
+        if groups[0]["IpPermissions"]:
+            self.ec2.revoke_security_group_ingress(GroupId=self.database, IpPermissions=groups[0]["IpPermissions"])
+
+    def list_prefixes(self, *networks: str) -> str:
+        found = self.ec2.create_managed_prefix_list(
+            PrefixListName="list",
+            Entries=[{"Cidr": network} for network in networks],
+            MaxEntries=5,
+            AddressFamily="IPv4",
+        )
+        return found["PrefixList"]["PrefixListId"]
 
     def check(self, **more: Any) -> dict[str, Any]:
         given = {"name": "hospital", "region": REGION, "allowed_sources": ["hospital-archive"], "fail_on": "never"}
@@ -792,48 +824,46 @@ def test_a_careless_instance_of_moto(account):
 INTERNET, OTHERS = "port_open_to_internet", "port_open_to_others"
 
 
-@pytest.mark.parametrize(
-    ("rules", "found"),
-    [
-        ([("10.0.0.0/16",)], [OTHERS]),
-        ([("10.0.0.7/32",)], [OTHERS]),
-        ([("10.77.3.0/24",)], []),  # in an allowed network
-        ([("10.77.0.0/15",)], [OTHERS]),  # and more than that
-        ([("203.0.113.0/24",)], [OTHERS]),
-        ([("0.0.0.0/0",)], [INTERNET]),
-        ([("::/0",)], [INTERNET]),
-        ([("0.0.0.0/1",), ("128.0.0.0/1",)], [INTERNET]),
-        ([("fd00::/8",)], [OTHERS]),
-        ([("0.0.0.0/0", 443, 443)], []),
-        ([("0.0.0.0/0", 5433, 6000)], []),
-        ([("0.0.0.0/0", 0, 65535)], [INTERNET]),
-        ([("0.0.0.0/0", 5000, 5432)], [INTERNET]),
-        ([("0.0.0.0/0", 0, 0, "-1")], [INTERNET]),
-        ([("0.0.0.0/0", 5432, 5432, "udp")], []),
-        ([("0.0.0.0/0",), ("10.1.0.0/16",)], [INTERNET, OTHERS]),
-        ([("archive",)], []),
-        ([("database",)], [OTHERS]),
-        ([("prefix list",)], [OTHERS]),
-        ([("allowed prefix list",)], []),
-    ],
-)
-def test_who_reaches_the_port(account, rules, found):
-    account.create(**HARDENED)
-    lists = {
-        name: account.ec2.create_managed_prefix_list(
-            PrefixListName=name, Entries=[{"Cidr": "198.51.100.0/24"}], MaxEntries=5, AddressFamily="IPv4"
-        )["PrefixList"]["PrefixListId"]
-        for name in ("prefix list", "allowed prefix list")
-    }
-    sources = lists | {"archive": account.archive, "database": account.database}
-    for source, *more in rules:
-        account.allow(sources.get(source, source), *more)
-    allowed = ["hospital-archive", "10.77.0.0/16", lists["allowed prefix list"]]
-    result = account.check(allowed_sources=allowed)
-    assert [name for name in ids(result) if "port_open" in name] == found
-    for finding in result["findings"]:
-        if finding["id"] in found[-1:]:
-            assert sources.get(rules[-1][0], rules[-1][0]) in finding["actual"]
+class TestPort:
+    @pytest.mark.parametrize(
+        ("rules", "found"),
+        [
+            ([("10.0.0.0/16",)], [OTHERS]),
+            ([("10.0.0.7/32",)], [OTHERS]),
+            ([("10.77.3.0/24",)], []),  # in an allowed network
+            ([("10.77.0.0/15",)], [OTHERS]),  # and more than that
+            ([("203.0.113.0/24",)], [OTHERS]),
+            ([("0.0.0.0/0",)], [INTERNET]),
+            ([("::/0",)], [INTERNET]),
+            ([("0.0.0.0/1",), ("128.0.0.0/1",)], [INTERNET]),
+            ([("fd00::/8",)], [OTHERS]),
+            ([("0.0.0.0/0", 443, 443)], []),
+            ([("0.0.0.0/0", 5433, 6000)], []),
+            ([("0.0.0.0/0", 0, 65535)], [INTERNET]),
+            ([("0.0.0.0/0", 5000, 5432)], [INTERNET]),
+            ([("0.0.0.0/0", 0, 0, "-1")], [INTERNET]),
+            ([("0.0.0.0/0", 5432, 5432, "udp")], []),
+            ([("0.0.0.0/0",), ("10.1.0.0/16",)], [INTERNET, OTHERS]),
+            ([("archive",)], []),
+            ([("database",)], [OTHERS]),
+            ([("prefix list",)], [OTHERS]),
+            ([("allowed prefix list",)], []),
+        ],
+    )
+    def test_who_reaches_it(self, account_of_the_class, rules, found):
+        account = account_of_the_class
+        account.close()
+        sources = {"archive": account.archive, "database": account.database}
+        for name in {"prefix list", "allowed prefix list"} & {source for source, *_more in rules}:
+            sources[name] = account.list_prefixes("198.51.100.0/24")
+        for source, *more in rules:
+            account.allow(sources.get(source, source), *more)
+        allowed = ["hospital-archive", "10.77.0.0/16", sources.get("allowed prefix list", "pl-1")]
+        result = account.check(allowed_sources=allowed)
+        assert [name for name in ids(result) if "port_open" in name] == found
+        for finding in result["findings"]:
+            if finding["id"] in found[-1:]:
+                assert sources.get(rules[-1][0], rules[-1][0]) in finding["actual"]
 
 
 @pytest.mark.parametrize("allowed", ["hospital-archiv", "10.0.0.1/16", "10.0.0.0/33"])
@@ -894,8 +924,16 @@ FOUND = {"table": ["LOW     tags_not_copied: …"], "summary": "RDS instance arc
         (None, [], []),
         ({"skipped": True}, [], []),
         (FOUND, ["LOW     tags_not_copied: …", "RDS instance archive: …"], []),
-        (FOUND | {"msg": "not as it should be"}, [*FOUND["table"], FOUND["summary"]], ["not as it should be", "verify_rds_fail_on is high."]),
-        ({"msg": "could not be described"}, [], ["could not be described"]),
+        (
+            FOUND | {"msg": "not as it should be"},
+            [*FOUND["table"], FOUND["summary"]],
+            ["not as it should be", "verify_rds_fail_on is high."],
+        ),
+        (
+            {"msg": "There is no RDS instance"},
+            [],
+            ['The task "rds | Check the instance of the database" failed: There is no RDS instance'],
+        ),
     ],
 )
 def test_the_role_verify_reports_findings_and_fails_by_their_severity(rds, lines, errors):
@@ -908,6 +946,13 @@ def test_the_role_verify_reports_findings_and_fails_by_their_severity(rds, lines
     report = role.value("__verify_report", **answers)
     assert report["passed"] is (errors == [])
     assert report["database"] == {"findings": (rds or {}).get("findings", []), "checked": []}
+
+
+def test_the_role_verify_names_the_action_that_aws_refuses():
+    refused = run_stubbed({"describe_db_instances": "AccessDenied"})
+    errors = Role("verify").value("__verify_rds_errors", __verify_rds=refused)
+    assert len(errors) == 1
+    assert "AWS refused rds:DescribeDBInstances" in errors[0]
 
 
 ROW = {key: value for key, value in DATABASE.items() if key != "error"}
