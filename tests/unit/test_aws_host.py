@@ -623,6 +623,10 @@ def test_accepted(role, answers):
             "aws_host_data_volume_id is vol-00000002, which is not encrypted.",
         ),
         (
+            LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"delete_on_termination": True}]},
+            "vol-00000002 would be deleted with the server, because somebody changed its attachment.",
+        ),
+        (
             LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"zone": f"{REGION}b"}]},
             "which is in the zone eu-central-1b, and the server would be in eu-central-1a.",
         ),
