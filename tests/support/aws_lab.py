@@ -72,6 +72,11 @@ def is_read(call: str) -> bool:
     return call.split(":")[1].startswith(READS)
 
 
+def actions(recorded: list[dict[str, Any]]) -> set[str]:
+    """The actions that were called and that need a permission; everybody may ask who they are."""
+    return {one["call"] for one in recorded} - {"sts:GetCallerIdentity"}
+
+
 def writes(recorded: list[dict[str, Any]]) -> list[str]:
     return [one["call"] for one in recorded if not is_read(one["call"])]
 
