@@ -409,6 +409,9 @@ class Answers:
         source = self.params.get("Source")
         return self._page("Parameters", [one for one in found.values() if source in (None, one["Source"])])
 
+    def describe_engine_default_parameters(self) -> ActionResult:
+        return ActionResult({"EngineDefaults": {"Parameters": list(engine_parameters().values())}})
+
     def reset_db_parameter_group(self) -> ActionResult:
         group = self._group(self.params["DBParameterGroupName"])
         if self.params.get("ResetAllParameters"):

@@ -34,6 +34,7 @@ LABELS = {
 }
 NOT_FOUND_BY_INFO = ("dns_record",)
 # The instance types of a resource's state in which it is about to be gone.
+USUAL_STATES = ("available", "active", "enabled", "in-use", "complete", "attached")
 GOING = ("shutting-down", "deleting", "pendingdeletion")
 
 
@@ -66,7 +67,7 @@ def aws_plan(wanted: t.Sequence[Resource], existing: t.Sequence[Resource]) -> di
         if resource["kind"] in NOT_FOUND_BY_INFO:
             action = "set"
         elif present:
-            action = f"exists ({describe(present)})"
+            action = join("exists", present)
         else:
             action = "create"
             missing.append(dict(resource))
@@ -76,7 +77,7 @@ def aws_plan(wanted: t.Sequence[Resource], existing: t.Sequence[Resource]) -> di
         if is_going(resource):
             rows.append(("is being deleted", label(resource), resource["name"]))
         elif (resource["kind"], resource["name"]) not in names and not resource.get("delete_on_termination"):
-            rows.append((f"stays as it is ({describe(resource)})", label(resource), resource["name"]))
+            rows.append((join("stays as it is", resource), label(resource), resource["name"]))
     order = list(LABELS.values())
     rows.sort(key=lambda row: (row[0].startswith("stays"), order.index(row[1]) if row[1] in order else len(order)))
     return {"missing": missing, "table": format_table(rows) if rows else []}
@@ -88,9 +89,14 @@ def describe(resource: Resource) -> str:
         resource["id"] if resource["id"] != resource["name"] else "",
         f"{resource['size_gb']} GiB" if resource.get("size_gb") else "",
         resource.get("address", "") or resource.get("type", ""),
-        resource["state"] if resource["state"].lower() not in ("available", "active", "enabled", "in-use") else "",
+        resource["state"] if resource["state"].lower() not in USUAL_STATES else "",
     ]
-    return ", ".join(filter(None, parts)) or resource["state"]
+    return ", ".join(filter(None, parts))
+
+
+def join(text: str, resource: Resource) -> str:
+    details = describe(resource)
+    return f"{text} ({details})" if details else text
 
 
 def aws_removal(existing: t.Sequence[Resource], kept: t.Sequence[str], snapshot: str) -> list[str]:
@@ -98,9 +104,9 @@ def aws_removal(existing: t.Sequence[Resource], kept: t.Sequence[str], snapshot:
     rows = []
     for resource in existing:
         action = "keep" if resource["id"] in kept else "delete"
-        if action == "delete" and resource["kind"] == "db_instance" and not is_going(resource):
-            action = f"delete, after the snapshot {snapshot}"
-        rows.append((action, label(resource), f"{resource['name']} ({describe(resource)})"))
+        last = resource["kind"] == "db_instance" and not is_going(resource)
+        hint = f", after the snapshot {snapshot}" if last and action == "delete" else ""
+        rows.append((action, label(resource), join(resource["name"], resource) + hint))
     return format_table(rows) if rows else []
 
 
@@ -120,5 +126,5 @@ def aws_costs(resources: t.Sequence[Resource]) -> list[str]:
             " and for its secret",
             "log_group": "each month, for what it holds",
         }.get(kind, "nothing")
-        rows.append((label(resource), f"{resource['name']} ({describe(resource)})", f"costs {cost}"))
+        rows.append((label(resource), join(resource["name"], resource), f"costs {cost}"))
     return format_table(rows) if rows else []

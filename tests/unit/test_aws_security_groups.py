@@ -421,7 +421,7 @@ def test_groups_are_made_and_repaired(account):
     assert made["radiology-database"]["IpPermissionsEgress"] == []
     [rule] = made["radiology-database"]["IpPermissions"]
     assert [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == [made["radiology-archive"]["GroupId"]]
-    assert {tag["Value"] for tag in made["radiology-archive"]["Tags"]} == {"radiology-archive"}
+    assert {tag["Value"] for tag in made["radiology-archive"]["Tags"]} == {"radiology-archive", "radiology"}
 
     everybody = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
     account.ec2.authorize_security_group_ingress(

@@ -16,10 +16,10 @@ from tests.support.lab import INVENTORY, KillablePlaybook, recap
 DENIED = [
     "ec2:DescribeVpcs",
     "kms:CreateKey",
-    "ec2:CreateVpc",
-    "ec2:CreateSecurityGroup",
-    "rds:CreateDBInstance",
-    "ec2:RunInstances",
+    *(
+        pytest.param(action, marks=pytest.mark.long)
+        for action in ("ec2:CreateVpc", "ec2:CreateSecurityGroup", "rds:CreateDBInstance", "ec2:RunInstances")
+    ),
 ]
 
 
@@ -39,6 +39,7 @@ def test_a_missing_permission_is_named_with_the_page_that_lists_them(account, ac
     assert [one["call"] for one in run.calls if one["error"]][-1] == action
 
 
+@pytest.mark.long
 def test_missing_capacity_is_explained(account):
     with fault("ec2:RunInstances", "capacity", account, times=100):
         run = Run(account=account)

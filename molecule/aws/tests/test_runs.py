@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, Run, calls, log_of_runs, names, writes
+from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, calls, log_of_runs, names, writes
 from tests.support.lab import INVENTORY, address, recap, run_playbook
 
 testinfra_hosts = [address("aws")]
@@ -147,6 +147,7 @@ def test_images_are_on_the_volume_that_survives_the_server(host):
         assert source == host.check_output("readlink -f /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*")
 
 
+@pytest.mark.long
 def test_verify_alone_asks_aws_for_the_address():
     before = len(calls())
     run = run_playbook("playbooks/verify.yml", "-i", INVENTORY)
@@ -155,11 +156,3 @@ def test_verify_alone_asks_aws_for_the_address():
     asked = [one["call"] for one in calls()[before:]]
     assert "ec2:DescribeInstances" in asked
     assert writes(calls()[before:]) == []
-
-
-def test_a_run_without_the_lab_is_the_same():
-    """The play alone, as the other modules of this scenario run it."""
-    run = Run()
-    assert run.result.returncode == 0, run.output[-3000:]
-    assert recap(run.output)["changed"] == 0
-    assert writes(run.calls) == []

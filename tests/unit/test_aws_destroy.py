@@ -1,0 +1,160 @@
+"""What playbooks/aws_destroy.yml selects and confirms, without AWS."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.lightbox.pacs.plugins.modules.aws_resource_info import KINDS
+
+from tests.support.project import PROJECT
+
+
+def resource(kind: str, **more: Any) -> dict[str, Any]:
+    return {"kind": kind, "name": "lab", "id": f"{kind}-1", "state": "available", **more}
+
+
+DATA = resource("volume", id="vol-data", delete_on_termination=False, size_gb=200, type="gp3")
+ROOT = resource("volume", id="vol-root", delete_on_termination=True, size_gb=30, type="gp3")
+EXISTING = [
+    resource("kms_key"),
+    resource("vpc", id="vpc-1", vpc_id="vpc-1"),
+    resource("subnet", vpc_id="vpc-1"),
+    resource("flow_log", vpc_id="vpc-1"),
+    resource("security_group", vpc_id="vpc-1"),
+    resource("instance", vpc_id="vpc-1"),
+    ROOT,
+    DATA,
+    resource("db_instance"),
+    resource("db_snapshot"),
+]
+
+
+def template(expression: str, **facts: Any) -> Any:
+    loader = DataLoader()
+    (play,) = loader.load_from_file(str(PROJECT / "playbooks/aws_destroy.yml"), trusted_as_template=True)
+    known = {"aws_environment": "lab", "__aws_existing": {"resources": EXISTING}, "ansible_check_mode": False}
+    templar = Templar(loader, variables=play["vars"] | known | facts)
+    return templar.template(trust_as_template("{{ " + expression + " }}"))
+
+
+def tasks(name: str) -> dict[str, dict[str, Any]]:
+    loaded = DataLoader().load_from_file(str(PROJECT / f"playbooks/tasks/{name}.yml"), trusted_as_template=True)
+    return {task["name"]: task for task in loaded}
+
+
+def removed(**facts: Any) -> list[str]:
+    doomed = tasks("aws_destroy_confirm")["Remember what is removed"]["ansible.builtin.set_fact"]["__aws_doomed"]
+    return [one["id"] for one in template(doomed.strip("{} "), **facts)]
+
+
+def test_images_key_and_snapshots_stay():
+    stays = {one["id"] for one in EXISTING} - set(removed())
+    assert stays == {"vol-data", "kms_key-1", "db_snapshot-1"}
+
+
+def test_the_data_volume_is_removed_when_told_so_in_words():
+    assert set(removed(aws_destroy_data="delete the images of lab")) - set(removed()) == {"vol-data"}
+
+
+def test_a_vpc_that_the_inventory_gave_is_not_touched():
+    gone = removed(aws_network_vpc_id="vpc-1")
+    assert set(removed()) - set(gone) == {"vpc-1", "subnet-1", "flow_log-1"}
+    assert {"security_group-1", "instance-1"} <= set(gone)
+    assert removed(aws_network_vpc_id="vpc-2") == removed(aws_network_vpc_id="") == removed()
+
+
+@pytest.mark.parametrize(
+    ("facts", "refused"),
+    [
+        ({"aws_destroy_environment": "lab"}, False),
+        ({"aws_destroy_environment": "lab2"}, True),
+        ({"aws_destroy_environment": "", "__aws_asked": {"user_input": "lab"}}, True),
+        ({"__aws_asked": {"user_input": "lab"}}, False),
+        ({"__aws_asked": {"user_input": ""}}, True),
+        ({"__aws_asked": {"skipped": True}}, True),
+        ({}, True),
+    ],
+)
+def test_only_the_name_of_the_environment_confirms(facts, refused):
+    task = tasks("aws_destroy_confirm")["Refuse to remove without the name"]
+    assert template(task["when"], __aws_doomed=EXISTING, **facts) is refused
+    message = template(task["ansible.builtin.fail"]["msg"].split("'", 2)[1].strip("{} "), **facts)
+    assert message == template("__aws_destroy_answer", **facts)
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        ("", False),
+        ("delete the images of lab", False),
+        ("delete the images of lab2", True),
+        ("true", True),
+        ("yes", True),
+    ],
+)
+def test_only_the_right_words_delete_images(words, refused):
+    task = tasks("aws_destroy_confirm")["Refuse other words for the images"]
+    assert template(task["when"], aws_destroy_data=words) is refused
+
+
+def test_nothing_is_written_before_it_is_confirmed():
+    readers = {
+        "amazon.aws.aws_caller_info",
+        "lightbox.pacs.aws_resource_info",
+        "ansible.builtin.fail",
+        "ansible.builtin.debug",
+        "ansible.builtin.set_fact",
+        "ansible.builtin.pause",
+    }
+    for name in ("aws_destroy_confirm", "aws_destroy_summary"):
+        for task in tasks(name).values():
+            assert readers & set(task), task["name"]
+    text = (PROJECT / "playbooks/aws_destroy.yml").read_text()
+    assert text.index("tasks/aws_destroy_confirm.yml") < text.index("tasks/aws_destroy.yml")
+    assert "when: __aws_doomed != [] and not ansible_check_mode" in text
+
+
+def test_a_removal_handles_every_kind_but_what_it_keeps():
+    steps = yaml.safe_load((PROJECT / "playbooks/tasks/aws_destroy.yml").read_text())
+    handled = re.findall(r"'kind', '(?:eq|in)', (\[.*?\]|'\w+')", str(steps).replace('\\"', '"').replace("\\'", "'"))
+    assert set(re.findall(r"\w+", " ".join(handled))) == set(KINDS) - {"kms_key", "db_snapshot"}
+
+
+def test_what_uses_something_goes_before_it():
+    order = list(tasks("aws_destroy"))
+    wanted = [
+        "Turn off the server's termination protection",
+        "Terminate the server",
+        "Release the Elastic IP",
+        "Delete the database after a final snapshot",
+        "Delete the security groups",
+        "Delete the endpoint of S3",
+        "Delete the subnets",
+        "Delete the internet gateway",
+        "Delete the VPC",
+        "Delete the log group",
+    ]
+    assert [name for name in order if name in wanted] == wanted
+
+
+def test_the_end_lists_what_stays():
+    task = tasks("aws_destroy_summary")["Show what stays"]
+    left = [resource("kms_key", name="alias/lab"), DATA, resource("db_snapshot", id="lab-final", size_gb=50)]
+    expression = task["ansible.builtin.debug"]["msg"].strip("{} ")
+    shown = template(expression, __aws_doomed=EXISTING, __aws_left={"resources": left}, **task["vars"]).splitlines()
+    assert shown[0] == "What stays of lab:"
+    assert len(shown) == 6
+    assert all("costs each month" in line for line in shown[1:4])
+    assert shown[4].endswith("with aws_destroy_data set to: delete the images of lab")
+    assert "Delete it last." in shown[5]
+    assert (
+        template(expression, __aws_doomed=[], __aws_left={"resources": []}, **task["vars"]) == "Nothing is left of lab."
+    )
+    planned = template(expression, __aws_doomed=EXISTING[1:6], ansible_check_mode=True, **task["vars"])
+    assert planned.startswith("What would stay of lab:\n")
+    assert "vpc-1" not in planned
