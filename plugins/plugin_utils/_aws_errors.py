@@ -197,6 +197,11 @@ TEXTS = (
         "requirements-aws.txt.",
     ),
     (
+        re.compile(r"Failed to access secret \S+ \(AccessDenied\)"),
+        "AWS refused secretsmanager:GetSecretValue. The credentials do not have this permission. Add it to their policy;"
+        f" {PAGE} lists every permission that is needed.",
+    ),
+    (
         re.compile(
             r"Unable to locate credentials|Partial credentials found|The config profile \(.*\) could not be found"
         ),

@@ -115,7 +115,7 @@ def answers(account: str) -> list[str]:
     return [] if account == ACCOUNT else ["-e", f"aws_account_id='{account}'"]
 
 
-def credentials(account: str) -> dict[str, str]:
+def credentials(account: str) -> dict[str, Any]:
     """Environment variables that win over the file of credentials."""
     if account == ACCOUNT:
         return {}

@@ -21,7 +21,7 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.responses import general
 from moto.server import ThreadedMotoServer
 
-from tests.support.aws import ENVIRONMENT, REGION, aws_account, recorded_calls, run_module
+from tests.support.aws_modules import ENVIRONMENT, REGION, aws_account, recorded_calls, run_module
 from tests.support.project import PROJECT
 from tests.support.rendering import Role
 
