@@ -1,5 +1,7 @@
-"""Nothing was called in this scenario that docs/aws-permissions.md does not allow; test_runs.py and test_destroy.py compare
-its policies with what their runs called."""
+"""Nothing was called in this scenario that docs/aws-permissions.md does not allow.
+
+test_runs.py and test_destroy.py compare its policies with what their runs called.
+"""
 
 from __future__ import annotations
 
