@@ -263,7 +263,7 @@ def test_what_a_module_did_not_catch():
 
 def test_a_secret_that_may_not_be_read():
     """What the lookup amazon.aws.secretsmanager_secret reports."""
-    msg = "The lookup plugin failed: Failed to access secret arn:aws:secretsmanager:eu-central-1:1:secret:a (AccessDenied)"
+    msg = "Failed to access secret arn:aws:secretsmanager:eu-central-1:1:secret:a (AccessDenied)"
     text = explain_aws_error({"msg": msg}, "Read the password", "amazon.aws.secretsmanager_secret")
     assert "AWS refused secretsmanager:GetSecretValue." in text
     assert "docs/aws-permissions.md" in text
