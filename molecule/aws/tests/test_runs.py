@@ -134,7 +134,8 @@ def test_the_run_ends_with_what_costs_money():
     text = log_of_runs()
     for wanted in (
         f"Database: {ENDPOINT}:5432",
-        "Costs money until playbooks/aws_destroy.yml removes it: the server (t3.large)",
+        "What costs money until playbooks/aws_destroy.yml removes it",
+        "costs each hour while it runs, as t3.large",
     ):
         assert wanted in text
 
