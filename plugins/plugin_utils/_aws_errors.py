@@ -197,8 +197,14 @@ TEXTS = (
         "requirements-aws.txt.",
     ),
     (
+        re.compile(r"Failed to access secret \S+ \(AccessDenied\)"),
+        "AWS refused secretsmanager:GetSecretValue. The credentials do not have this permission. Add it to their"
+        f" policy; {PAGE} lists every permission that is needed.",
+    ),
+    (
         re.compile(
-            r"Unable to locate credentials|Partial credentials found|The config profile \(.*\) could not be found"
+            r"Unable to locate credentials|Partial credentials found"
+            r"|The config profile \(.*\) could not be found"
         ),
         f"There are no complete credentials. {SET_CREDENTIALS}",
     ),

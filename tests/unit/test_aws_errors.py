@@ -261,6 +261,14 @@ def test_what_a_module_did_not_catch():
     assert other == 'The task "Build it" failed: Odd.'
 
 
+def test_a_secret_that_may_not_be_read():
+    """What the lookup amazon.aws.secretsmanager_secret reports."""
+    msg = "Failed to access secret arn:aws:secretsmanager:eu-central-1:1:secret:a (AccessDenied)"
+    text = explain_aws_error({"msg": msg}, "Read the password", "amazon.aws.secretsmanager_secret")
+    assert "AWS refused secretsmanager:GetSecretValue." in text
+    assert "docs/aws-permissions.md" in text
+
+
 def test_a_missing_boto3():
     """amazon.aws's own message where its modules find no boto3."""
     msg = "Failed to import the required Python library (botocore and boto3) on pacs's Python."
