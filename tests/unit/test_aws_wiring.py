@@ -20,6 +20,7 @@ def value(name: str, **answers: Any) -> Any:
     for wiring in ("wiring.yml", "wiring_aws.yml"):
         variables |= loader.load_from_file(str(PROJECT / "playbooks/group_vars/all" / wiring), trusted_as_template=True)
     network = role_file("aws_network", "defaults/main.yml")
+    variables |= loader.load_from_file(str(PROJECT / "roles/aws_network/vars/main/main.yml"), trusted_as_template=True)
     templar = Templar(loader, variables=variables | network | {"aws_environment": "pacs"} | answers)
     return templar.template(trust_as_template("{{ " + name + " }}"))
 
@@ -36,7 +37,7 @@ def test_the_server_gets_what_its_role_accepts(built):
     given = value("aws_host_subnets", **({"aws_network": network} if built else {}))
     options = role_file("aws_host", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     accepted = options["aws_host_subnets"]["options"]
-    assert given[0]["cidr"] == "10.77.0.0/19"
+    assert [one["cidr"] for one in given[:2]] == ["10.77.0.0/19", "10.77.32.0/19"]
     assert {key for one in given for key in one} <= set(accepted)
 
 
@@ -71,6 +72,25 @@ def test_the_archive_uses_the_database_that_was_made(endpoint, host):
     ]
     variables = {"aws_database": {"endpoint": endpoint}, "__aws_pending": "later"}
     assert Templar(loader, variables=variables).template(fact) == host
+
+
+def test_planned_subnets_have_the_zones_that_they_will_have():
+    """So that a data volume in another zone is refused before anything is made."""
+    region = {"availability_zones": [{"zone_name": zone} for zone in ZONES]}
+    planned = value("aws_host_subnets", __aws_network_region=region)
+    assert [one["zone"] for one in planned] == ZONES * 2
+    assert [one for one in planned if "id" in one] == []
+    subnet = {"kind": "subnet", "vpc_id": "vpc-1", "cidr": "10.77.0.0/19", "zone": ZONES[1], "id": "subnet-1"}
+    found = {"resources": [{"kind": "vpc", "id": "vpc-1"}, subnet]}
+    later = value("aws_host_subnets", __aws_network_region=region, __aws_existing=found)
+    assert (later[0]["zone"], later[0]["id"]) == (ZONES[1], "subnet-1")
+
+
+def test_given_subnets_are_checked_before_anything_is_made():
+    given = {"public_subnets": [{"id": "subnet-1", "zone": ZONES[0], "cidr": "10.9.0.0/24"}], "private_subnets": []}
+    answers = {"aws_network_vpc_id": "vpc-1", "__aws_network_given": {"network": given}}
+    assert value("aws_host_subnets", **answers) == []
+    assert value("aws_host_subnets", __aws_network_vpcs={}, **answers) == given["public_subnets"]
 
 
 @pytest.mark.parametrize(
