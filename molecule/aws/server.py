@@ -49,6 +49,7 @@ os.environ.setdefault("MOTO_AMIS_PATH", str(pathlib.Path(__file__).with_name("im
 from moto.core.exceptions import ServiceException  # noqa: E402 - reads MOTO_AMIS_PATH when it is imported
 from moto.core.responses import ActionResult, BaseResponse  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models.elastic_block_store import Volume  # noqa: E402
 from moto.ec2.responses.general import General  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
     DomainDispatcherApplication,
@@ -511,7 +512,7 @@ def complete_rds() -> None:
 
 
 def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
-    """Let an instance print its SSH host keys as cloud-init does, a moment after its start."""
+    """Let an instance print its SSH host keys as cloud-init does, a moment after its start; complete volumes."""
 
     def get_console_output(self: General) -> ActionResult:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
@@ -531,6 +532,13 @@ def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
         return ActionResult(result)
 
     General.get_console_output = get_console_output
+    make = Volume.__init__
+
+    def make_volume(self: Volume, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        self.snapshot_id = self.snapshot_id or ""  # which EC2 never leaves out
+
+    Volume.__init__ = make_volume
 
 
 # --- The lab follows

@@ -315,3 +315,9 @@ def test_an_instance_without_a_lab_server_prints_nothing(server):
     image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
     (instance,) = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
     assert not ec2.get_console_output(InstanceId=instance["InstanceId"]).get("Output")
+
+
+def test_a_volume_that_was_made_from_no_snapshot_is_described_as_by_ec2(server):
+    made = server.client("ec2").create_volume(AvailabilityZone=f"{REGION}a", Size=8)["VolumeId"]
+    (volume,) = server.client("ec2").describe_volumes(VolumeIds=[made])["Volumes"]
+    assert volume["SnapshotId"] == ""
