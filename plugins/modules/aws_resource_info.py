@@ -306,7 +306,7 @@ Resource = dict[str, t.Any]
 TAG = "lightbox:environment"
 # Names of the roles and log groups that this collection makes, after the environment's name.
 ROLE_SUFFIXES = ("", "-flow-logs")
-LOG_GROUP_SUFFIXES = ("", "-flow-logs")
+LOG_GROUP_SUFFIXES = ("-flow-logs",)
 
 
 def read_tags(found: Resource, key: str = "Tags") -> dict[str, str]:

@@ -558,7 +558,9 @@ class Rds:
             for name, value in sorted(changes.items())
         ]
         for start in range(0, len(entries), GROUP_CHANGES):
-            self.write(operation, DBParameterGroupName=group, Parameters=entries[start : start + GROUP_CHANGES])
+            # Without it RDS may reset all of them.
+            only = {} if operation.startswith("modify") else {"ResetAllParameters": False}
+            self.write(operation, DBParameterGroupName=group, Parameters=entries[start : start + GROUP_CHANGES], **only)
 
     def check_values(self, parameters: Answer, family: str) -> None:
         """Refuse what RDS would refuse, before the first of several changes."""

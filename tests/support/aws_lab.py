@@ -72,6 +72,11 @@ def is_read(call: str) -> bool:
     return call.split(":")[1].startswith(READS)
 
 
+def actions(recorded: list[dict[str, Any]]) -> set[str]:
+    """The actions that were called and that need a permission; everybody may ask who they are."""
+    return {one["call"] for one in recorded} - {"sts:GetCallerIdentity"}
+
+
 def writes(recorded: list[dict[str, Any]]) -> list[str]:
     return [one["call"] for one in recorded if not is_read(one["call"])]
 
@@ -110,7 +115,7 @@ def answers(account: str) -> list[str]:
     return [] if account == ACCOUNT else ["-e", f"aws_account_id='{account}'"]
 
 
-def credentials(account: str) -> dict[str, str]:
+def credentials(account: str) -> dict[str, Any]:
     """Environment variables that win over the file of credentials."""
     if account == ACCOUNT:
         return {}

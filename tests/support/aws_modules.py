@@ -37,7 +37,7 @@ def aws_account() -> Iterator[None]:
 def recorded_calls() -> Iterator[list[str]]:
     """The operations that are called, as service:Action."""
     calls: list[str] = []
-    original = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+    original = botocore.client.BaseClient._make_api_call
 
     def make(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
         calls.append(f"{client.meta.service_model.service_name}:{operation}")
@@ -50,7 +50,7 @@ def recorded_calls() -> Iterator[list[str]]:
 @contextlib.contextmanager
 def failing(operation: str, code: str, times: int | None = None) -> Iterator[None]:
     """Let an operation fail, the given number of times or always."""
-    original = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+    original = botocore.client.BaseClient._make_api_call
     left = [times]
 
     def make(client: Any, called: str, arguments: dict[str, Any]) -> Any:

@@ -61,6 +61,16 @@ def test_the_data_volume_is_removed_when_told_so_in_words():
     assert set(removed(aws_destroy_data="delete the images of lab")) - set(removed()) == {"vol-data"}
 
 
+def test_images_that_would_go_with_the_server_are_refused():
+    task = tasks("aws_destroy_confirm")["Refuse to delete the images with the server"]
+    lost = DATA | {"name": "lab-data", "delete_on_termination": True, "instance_id": "i-1", "device": "/dev/sdf"}
+    facts = {"__aws_existing": {"resources": [*EXISTING, lost]}}
+    assert template(task["when"], **facts) is True
+    assert template(task["when"], **facts, aws_destroy_data="delete the images of lab") is False
+    assert template(task["when"]) is False
+    assert template("__aws_lost[0].id", **facts) == "vol-data"
+
+
 def test_a_vpc_that_the_inventory_gave_is_not_touched():
     gone = removed(aws_network_vpc_id="vpc-1")
     assert set(removed()) - set(gone) == {"vpc-1", "subnet-1", "flow_log-1"}

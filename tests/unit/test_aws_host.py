@@ -21,7 +21,7 @@ from moto.ec2.models.amis import Ami
 from moto.ec2.responses import general
 from moto.server import ThreadedMotoServer
 
-from tests.support.aws import ENVIRONMENT, REGION, aws_account, recorded_calls, run_module
+from tests.support.aws_modules import ENVIRONMENT, REGION, aws_account, recorded_calls, run_module
 from tests.support.project import PROJECT
 from tests.support.rendering import Role
 
@@ -623,6 +623,10 @@ def test_accepted(role, answers):
             "aws_host_data_volume_id is vol-00000002, which is not encrypted.",
         ),
         (
+            LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"delete_on_termination": True}]},
+            "vol-00000002 would be deleted with the server, because somebody changed its attachment.",
+        ),
+        (
             LATER | {"aws_host_existing": [INSTANCE, VOLUME | {"zone": f"{REGION}b"}]},
             "which is in the zone eu-central-1b, and the server would be in eu-central-1a.",
         ),
@@ -773,6 +777,29 @@ def test_data_volume(role, changes, message):
     found = role.value("__aws_host_mount_errors", **answers)
     assert len(found) == (1 if message else 0)
     assert (message or "") in "".join(found)
+
+
+@pytest.mark.parametrize("fails", ["", "wipefs", "blkid"])
+def test_a_volume_that_cannot_be_read_is_not_an_empty_one(role, tmp_path, fails):
+    """The query of a file in place of a device, with a program that fails as on a device with errors."""
+    volume = tmp_path / "volume"
+    volume.write_bytes(bytes(2**20))
+    if fails:
+        (tmp_path / fails).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / fails).chmod(0o755)
+    script = role.value("__aws_host_query_script").replace('[ -b "$name" ]', '[ -f "$name" ]')
+    done = subprocess.run(
+        ["sh", "-euc", script, "query", str(volume), "/missing"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}:/usr/sbin:/sbin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if fails:
+        assert done.returncode not in (0, 3)
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert {"signatures=", "uuid=", f"device={volume}"} <= set(done.stdout.splitlines())
 
 
 def test_data_volume_without_device(role):

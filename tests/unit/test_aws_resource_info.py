@@ -219,6 +219,11 @@ def test_environments_with_similar_names_do_not_meet(environment):
     ]
 
 
+def test_the_log_of_another_environment_is_not_found_by_its_name():
+    boto3.client("logs").create_log_group(logGroupName="cardiology-flow-logs")
+    assert gather("cardiology-flow-logs", kinds=["log_group"]) == []
+
+
 def test_a_role_of_that_name_without_the_tag_is_somebody_elses():
     boto3.client("iam").create_role(RoleName="cardiology", AssumeRolePolicyDocument="{}")
     boto3.client("iam").create_instance_profile(InstanceProfileName="cardiology")

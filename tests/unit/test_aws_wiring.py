@@ -38,3 +38,36 @@ def test_the_server_gets_what_its_role_accepts(built):
     accepted = options["aws_host_subnets"]["options"]
     assert given[0]["cidr"] == "10.77.0.0/19"
     assert {key for one in given for key in one} <= set(accepted)
+
+
+def facts_of(tasks: list[dict[str, Any]]) -> set[str]:
+    """The names of the facts that tasks set, those in blocks included."""
+    found: set[str] = set()
+    for task in tasks:
+        found |= set(task.get("ansible.builtin.set_fact", {})) | facts_of(task.get("block", []))
+    return found
+
+
+def test_building_sets_what_a_later_run_asks_for():
+    """pacs.yml queries AWS for nothing after aws.yml, so that has to leave the same facts."""
+    loader = DataLoader()
+    paths = [PROJECT / "playbooks/tasks/aws_build.yml", *PROJECT.glob("roles/aws_*/tasks/*.yml")]
+    built = set().union(*(facts_of(loader.load_from_file(str(path)) or []) for path in paths))
+    asked = facts_of(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_address.yml")))
+    assert "postgresql_host" in asked
+    assert asked <= built
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host"), [("pacs.abc.rds.amazonaws.com", "pacs.abc.rds.amazonaws.com"), ("", "later")]
+)
+def test_the_archive_uses_the_database_that_was_made(endpoint, host):
+    loader = DataLoader()
+    tasks = loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_build.yml"), trusted_as_template=True)
+    (fact,) = [
+        facts["postgresql_host"]
+        for task in tasks
+        if "postgresql_host" in (facts := task.get("ansible.builtin.set_fact", {}))
+    ]
+    variables = {"aws_database": {"endpoint": endpoint}, "__aws_pending": "later"}
+    assert Templar(loader, variables=variables).template(fact) == host

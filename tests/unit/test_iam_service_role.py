@@ -96,7 +96,7 @@ def test_delete_and_again(account):
     account.put_role_policy(
         RoleName=NAME, PolicyName="more", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": STATEMENTS})
     )
-    absent = {"name": NAME, "state": "absent"}
+    absent: dict[str, Any] = {"name": NAME, "state": "absent"}
     assert run_module("iam_service_role", check=True, **absent)["changed"]
     assert described(account)["policies"].keys() == {NAME, "more"}
     assert run_module("iam_service_role", **absent)["changed"]

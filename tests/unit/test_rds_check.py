@@ -658,7 +658,7 @@ LACKING = {
 @contextlib.contextmanager
 def cloud() -> Iterator[Cloud]:
     """An account of moto for instances."""
-    call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+    call = botocore.client.BaseClient._make_api_call
 
     def answer(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
         return LACKING[operation] if operation in LACKING else call(client, operation, arguments)

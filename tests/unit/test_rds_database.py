@@ -704,7 +704,9 @@ def test_scripted_a_parameter_that_is_read_at_the_start_waits_for_it(monkeypatch
     ]
     script.stubber.add_response("modify_db_parameter_group", group, {**group, "Parameters": expected})
     reset = [{"ParameterName": "max_connections", "ApplyMethod": "pending-reboot"}]
-    script.stubber.add_response("reset_db_parameter_group", group, {**group, "Parameters": reset})
+    script.stubber.add_response(
+        "reset_db_parameter_group", group, {**group, "Parameters": reset, "ResetAllParameters": False}
+    )
     list_parameters(script, as_rds_lists())
     rebooting = {
         **INSTANCE,

@@ -106,3 +106,37 @@ def test_pacs_hosts_chooses_other_hosts(playbook, tmp_path):
 @pytest.mark.parametrize(("answers", "plain", "tls"), CASES.values(), ids=CASES.keys())
 def test_who_reaches_the_dicom_ports(answers, plain, tls):
     assert networks(**answers) == (sorted(plain), sorted(tls))
+
+
+AWS = {"aws_environment": "site", "aws_region": "eu-central-1", "postgresql_provider": "rds"}
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-1"
+MASTER = {"secret_arn": SECRET, "region": "eu-central-1"}
+OWN = {"user": "root", "password": "Rootpassword7"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "administrator", "is_generated"),
+    [
+        ({"postgresql_provider": "local"}, {}, True),
+        ({"postgresql_provider": "external"}, {}, False),
+        ({"postgresql_provider": "external", "pacs_database_administrator": OWN}, OWN, True),
+        ({"postgresql_provider": "rds"}, {}, False),
+        (AWS, {}, True),
+        (AWS | {"aws_database": {"secret_arn": SECRET}}, MASTER, True),
+        (AWS | {"__aws_found": {"resources": [{"kind": "db_instance", "secret_arn": SECRET}]}}, MASTER, True),
+        (AWS | {"aws_database": {"secret_arn": SECRET}, "pacs_database_administrator": OWN}, OWN, True),
+        (AWS | {"aws_database": {"secret_arn": SECRET}, "aws_database_enabled": False}, {}, False),
+        (AWS | {"aws_database": {"secret_arn": SECRET}, "postgresql_provider": "external"}, {}, False),
+    ],
+)
+def test_who_makes_the_archives_user_and_its_password(tmp_path, answers, administrator, is_generated):
+    loader = DataLoader()
+    variables: dict[str, Any] = {}
+    for path in (WIRING, WIRING.with_name("wiring_aws.yml")):
+        variables |= loader.load_from_file(str(path), trusted_as_template=True)
+    given = {"inventory_dir": None, "pacs_secrets_directory": str(tmp_path)} | answers
+    templar = Templar(loader, variables=variables | given)
+    assert templar.template(trust_as_template("{{ postgresql_administrator }}")) == administrator
+    password = templar.template(trust_as_template("{{ postgresql_password }}"))
+    assert (tmp_path / "database_password").exists() is is_generated
+    assert bool(password) is is_generated

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.support.aws_lab import ACCOUNT, ENVIRONMENT, Run, client, names, writes
+from tests.support.aws_lab import ACCOUNT, ENVIRONMENT, Run, actions, client, names, writes
+from tests.support.permissions import read_actions
 
 pytestmark = pytest.mark.last
 CONFIRMED = ["-e", f"aws_destroy_environment={ENVIRONMENT}"]
@@ -57,3 +58,8 @@ def test_once_more_changes_nothing(first, second):
     assert first.result.returncode == 0
     assert second.result.returncode == 0, second.output[-3000:]
     assert writes(second.calls) == []
+
+
+def test_the_policy_on_the_page_is_what_was_called(refused, first, second):
+    called = actions([call for run in (refused, first, second) for call in run.calls])
+    assert sorted(called ^ set(read_actions("Remove"))) == []
