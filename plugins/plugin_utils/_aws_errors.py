@@ -130,6 +130,7 @@ NOT_OFFERED = {
 
 # A value that AWS does not accept, and the variable that it is set by.
 _SUBNETS = "aws_network_public_subnet_ids and aws_network_private_subnet_ids"
+_VOLUME_CHANGED = "AWS allows one change of a volume in six hours. Run the playbook again later."
 _KEY = "Set aws_kms_key_id to the ARN of a key that exists and is enabled in aws_region, or to '' for an own key."
 VALUES = {
     "CertificateNotFound": "Set aws_database_ca_identifier to a certificate authority that the region offers.",
@@ -141,6 +142,10 @@ VALUES = {
     ),
     "DisabledException": _KEY,
     "IncorrectState": "It is being changed. Run the playbook again in a few minutes.",
+    "FreeTierRestrictionError": (
+        "The account is on AWS's free plan, which does not allow this. Upgrade the plan in the billing console."
+    ),
+    "IncorrectModificationState": _VOLUME_CHANGED,
     "InvalidAMIID.Malformed": "Set aws_host_image_id to an image of aws_region, or to '' to have the newest one found.",
     "InvalidAMIID.NotFound": "Set aws_host_image_id to an image of aws_region, or to '' to have the newest one found.",
     "InvalidAMIID.Unavailable": (
@@ -176,9 +181,13 @@ VALUES = {
     "KMSKeyNotAccessible": _KEY,
     "NoSuchHostedZone": "Set aws_host_route53_zone to a zone of this account, or to ''.",
     "NotFoundException": _KEY,
+    "PendingVerification": (
+        "AWS still verifies the account for this region, which may take four hours. Run the playbook again later."
+    ),
     "VolumeInUse": (
         "The data volume is attached to another server. Detach it, or set aws_host_data_volume_id to another one."
     ),
+    "VolumeModificationRateExceeded": _VOLUME_CHANGED,
 }
 
 REGION = ("OptInRequired", "SubscriptionRequiredException")
@@ -364,6 +373,8 @@ def advise(error: AwsError, result: t.Mapping[str, t.Any]) -> str:
         )
     if "Cannot find version" in error.message:
         return "Set aws_database_engine_version to a version of PostgreSQL that the region offers."
+    if "not eligible for Free Tier" in error.message:
+        return VALUES["FreeTierRestrictionError"]
     if "combination: DBInstanceClass" in error.message:
         return NOT_OFFERED["DBInstanceClassNotSupported"]
     return NOT_OFFERED.get(code) or VALUES.get(code) or ""

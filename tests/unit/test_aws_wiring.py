@@ -14,14 +14,14 @@ from tests.support.project import PROJECT, role_file
 ZONES = ["eu-central-1a", "eu-central-1b"]
 
 
-def subnets_of_the_server(**answers: Any) -> list[dict[str, Any]]:
+def value(name: str, **answers: Any) -> Any:
     loader = DataLoader()
     variables: dict[str, Any] = {}
-    for name in ("wiring.yml", "wiring_aws.yml"):
-        variables |= loader.load_from_file(str(PROJECT / "playbooks/group_vars/all" / name), trusted_as_template=True)
+    for wiring in ("wiring.yml", "wiring_aws.yml"):
+        variables |= loader.load_from_file(str(PROJECT / "playbooks/group_vars/all" / wiring), trusted_as_template=True)
     network = role_file("aws_network", "defaults/main.yml")
     templar = Templar(loader, variables=variables | network | {"aws_environment": "pacs"} | answers)
-    return templar.template(trust_as_template("{{ aws_host_subnets }}"))
+    return templar.template(trust_as_template("{{ " + name + " }}"))
 
 
 @pytest.mark.parametrize("built", [True, False])
@@ -33,7 +33,7 @@ def test_the_server_gets_what_its_role_accepts(built):
         "public_subnets": [one for one in subnets if one["public"]],
         "private_subnets": [one for one in subnets if not one["public"]],
     }
-    given = subnets_of_the_server(**({"aws_network": network} if built else {}))
+    given = value("aws_host_subnets", **({"aws_network": network} if built else {}))
     options = role_file("aws_host", "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
     accepted = options["aws_host_subnets"]["options"]
     assert given[0]["cidr"] == "10.77.0.0/19"
@@ -71,3 +71,16 @@ def test_the_archive_uses_the_database_that_was_made(endpoint, host):
     ]
     variables = {"aws_database": {"endpoint": endpoint}, "__aws_pending": "later"}
     assert Templar(loader, variables=variables).template(fact) == host
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_open"),
+    [
+        ({"certificates_provider": "local_ca"}, False),
+        ({"certificates_provider": "acme"}, True),
+        ({"certificates_provider": "acme", "certificates_acme_challenge": "http"}, True),
+        ({"certificates_provider": "acme", "certificates_acme_challenge": "route53"}, False),
+    ],
+)
+def test_port_80_is_open_for_acme_over_http_only(answers, is_open):
+    assert value("aws_security_groups_http_networks", **answers) == (["0.0.0.0/0", "::/0"] if is_open else [])
