@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Returns one message for a failed task that called AWS, with what was refused (C(service:Action)), why, and what to set or to do.
+  - Returns one message for a failed task that called AWS, with what was refused (C(service:Action)), why, and what to
+    set or to do.
   - Messages that are not AWS's, such as those of M(ansible.builtin.fail), are returned as they are.
 positional: task, module
 options:
@@ -39,7 +40,9 @@ EXAMPLES = r"""
   rescue:
     - name: Explain what AWS refused
       ansible.builtin.fail:
-        msg: "{{ ansible_failed_result | lightbox.pacs.explain_aws_error(ansible_failed_task.name, ansible_failed_task.action) }}"
+        msg: >-
+          {{ ansible_failed_result
+          | lightbox.pacs.explain_aws_error(ansible_failed_task.name, ansible_failed_task.action) }}
 """
 
 RETURN = r"""
@@ -47,9 +50,9 @@ _value:
   description: The message.
   type: str
   sample: >-
-    The task "Make the network" failed: AWS refused ec2:CreateVpc: the account has reached a quota: VPCs per Region, of Amazon VPC. Request an
-    increase in the console of Service Quotas, in the region aws_region, or remove what is not used. AWS's answer: VpcLimitExceeded: The maximum
-    number of VPCs has been reached.
+    The task "Make the network" failed: AWS refused ec2:CreateVpc: the account has reached a quota: VPCs per Region,
+    of Amazon VPC. Request an increase in the console of Service Quotas, in the region aws_region, or remove what is
+    not used. AWS's answer: VpcLimitExceeded: The maximum number of VPCs has been reached.
 """
 
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._aws_errors import explain_aws_error

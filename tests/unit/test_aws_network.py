@@ -299,8 +299,8 @@ def test_an_existing_network_is_described_in_the_order_of_the_variables(role):
     assert role.value("__aws_network_given.network", **answers) == expected
     answers["__aws_network_vpcs"] = {"vpcs": []}
     assert role.errors(**answers) == [
-        f"aws_network_vpc_id is {VPC}, which does not exist in this region of the account. Set it to the id of a VPC, or"
-        " to '' to make one."
+        f"aws_network_vpc_id is {VPC}, which does not exist in this region of the account. Set it to the id of a VPC, "
+        "or to '' to make one."
     ]
 
 
