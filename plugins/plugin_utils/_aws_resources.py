@@ -33,7 +33,7 @@ LABELS = {
     "db_snapshot": "database snapshot",
 }
 NOT_FOUND_BY_INFO = ("dns_record",)
-# The instance types of a resource's state in which it is about to be gone.
+# States that need no mention, and those of what is about to be gone.
 USUAL_STATES = ("available", "active", "enabled", "in-use", "complete", "attached")
 GOING = ("shutting-down", "deleting", "pendingdeletion")
 
