@@ -293,6 +293,10 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._rds_database import
 Answer = dict[str, t.Any]
 INTERVAL = 15  # seconds between two questions about the instance's status
 GROUP_CHANGES = 20  # parameters that one call may change
+# From this size (GiB) on, RDS changes the size or type of gp3 storage of PostgreSQL only together with its IOPS, and
+# refuses them below. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html
+STRIPED_SIZE = 400
+STRIPED_IOPS = 12000
 
 
 class Rds:
@@ -445,6 +449,9 @@ class Rds:
             return self.change_instance(self.wait_until_available())
         self.note("instance", {name: current[name] for name in changes}, changes)
         arguments = forced | changes
+        size = arguments.get("AllocatedStorage", current["AllocatedStorage"])
+        if size >= STRIPED_SIZE and {"AllocatedStorage", "StorageType"} & set(arguments):
+            arguments |= {"AllocatedStorage": size, "Iops": max(instance.get("Iops") or 0, STRIPED_IOPS)}
         if "Port" in arguments:
             arguments["DBPortNumber"] = arguments.pop("Port")
         if "ManageMasterUserPassword" in arguments and self.params["kms_key_id"]:

@@ -53,6 +53,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"aws_database_parameters": {"fsync": "off"}}, "could lose images"),
     ({"aws_database_port": 80}, "aws_database_port is 80"),
     ({"aws_database_administrator": "rdsadmin"}, "aws_database_administrator is 'rdsadmin'"),
+    ({"aws_database_administrator": "a" * 17}, "Set it to 1 to 16 lower-case letters"),
     ({"aws_database_administrator": "pg_admin"}, "aws_database_administrator is 'pg_admin'"),
     ({"aws_database_administrator": "Admin"}, "aws_database_administrator is 'Admin'"),
     ({"aws_database_subnet_ids": ["subnet-1"]}, "aws_database_subnet_ids contains only subnet-1"),

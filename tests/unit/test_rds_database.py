@@ -748,6 +748,31 @@ def test_scripted_all_differences_are_one_call(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("has", "change"),
+    [
+        ({"AllocatedStorage": 100}, {"AllocatedStorage": 399}),
+        ({"AllocatedStorage": 100}, {"AllocatedStorage": 400, "Iops": 12000}),
+        ({"AllocatedStorage": 400, "Iops": 14000}, {"AllocatedStorage": 500, "Iops": 14000}),
+        (
+            {"AllocatedStorage": 500, "StorageType": "gp2"},
+            {"AllocatedStorage": 500, "StorageType": "gp3", "Iops": 12000},
+        ),
+    ],
+)
+def test_scripted_large_storage_is_changed_with_its_iops(monkeypatch, has, change):
+    script = Script(monkeypatch)
+    other = {**INSTANCE, "MaxAllocatedStorage": 1000, **has}
+    settled(script, other, as_rds_lists())
+    script.stubber.add_response(
+        "modify_db_instance",
+        {"DBInstance": other},
+        {"DBInstanceIdentifier": NAME, "ApplyImmediately": False, **change},
+    )
+    script.stubber.add_response("describe_db_instances", {"DBInstances": [INSTANCE]}, {"DBInstanceIdentifier": NAME})
+    assert script.run(storage_gb=change["AllocatedStorage"], max_storage_gb=1000)["changed"]
+
+
+@pytest.mark.parametrize(
     ("backup", "maintenance", "words"),
     [
         ("02:00-03:00", "sun:03:00-sun:03:30", []),
