@@ -353,6 +353,13 @@ class Account:
         except is_boto3_error_code(missing):
             return None
 
+    def is_own(self, tags: dict[str, str]) -> bool:
+        """Whether what has the name that the collection gives is not somebody else's."""
+        return tags.get(TAG) == self.environment
+
+    def is_own_database_group(self, arn: str) -> bool:
+        return self.is_own(read_tags(self.call("rds", "list_tags_for_resource", ResourceName=arn), "TagList"))
+
     def kms_key(self) -> t.Iterator[Resource]:
         name = f"alias/{self.environment}"
         found = self.named("kms", "describe_key", "KeyMetadata", "NotFoundException", KeyId=name)
@@ -405,7 +412,8 @@ class Account:
         answer = self.call("logs", "describe_log_groups", logGroupNamePrefix=self.environment)
         names = {self.environment + suffix for suffix in LOG_GROUP_SUFFIXES}
         for found in answer["logGroups"]:
-            if found["logGroupName"] in names:
+            name = found["logGroupName"]
+            if name in names and self.is_own(self.call("logs", "list_tags_log_group", logGroupName=name)["tags"]):
                 yield {
                     "name": found["logGroupName"],
                     "id": found["logGroupName"],
@@ -447,7 +455,7 @@ class Account:
 
     def identity(self, name: str, found: Resource | None) -> t.Iterator[Resource]:
         tags = read_tags(found or {})
-        if found and tags.get(TAG) == self.environment:
+        if found and self.is_own(tags):
             yield {"name": name, "id": name, "arn": found["Arn"], "state": "available", "tags": tags}
 
     def key_pair(self) -> t.Iterator[Resource]:
@@ -515,19 +523,22 @@ class Account:
             "rds", "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupNotFoundFault", DBSubnetGroupName=name
         )
         for found in groups or []:
-            yield {
-                "name": name,
-                "id": name,
-                "arn": found["DBSubnetGroupArn"],
-                "state": found["SubnetGroupStatus"],
-                "vpc_id": found["VpcId"],
-            }
+            if self.is_own_database_group(found["DBSubnetGroupArn"]):
+                yield {
+                    "name": name,
+                    "id": name,
+                    "arn": found["DBSubnetGroupArn"],
+                    "state": found["SubnetGroupStatus"],
+                    "vpc_id": found["VpcId"],
+                }
 
     def db_parameter_group(self) -> t.Iterator[Resource]:
         # With the major version of PostgreSQL, which a parameter group cannot change.
         names = re.compile(re.escape(self.environment) + r"(-postgres[0-9]+)?")
         for found in self.call("rds", "describe_db_parameter_groups")["DBParameterGroups"]:
-            if names.fullmatch(found["DBParameterGroupName"]):
+            if names.fullmatch(found["DBParameterGroupName"]) and self.is_own_database_group(
+                found["DBParameterGroupArn"]
+            ):
                 yield {
                     "name": found["DBParameterGroupName"],
                     "id": found["DBParameterGroupName"],
@@ -538,7 +549,7 @@ class Account:
     def db_instance(self) -> t.Iterator[Resource]:
         for found in self.call("rds", "describe_db_instances")["DBInstances"]:
             tags = read_tags(found, "TagList")
-            if tags.get(TAG) == self.environment:
+            if self.is_own(tags):
                 yield {
                     "name": found["DBInstanceIdentifier"],
                     "id": found["DBInstanceIdentifier"],

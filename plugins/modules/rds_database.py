@@ -132,7 +132,10 @@ options:
     type: bool
     default: false
   tags:
-    description: Tags of the instance and its groups. Other tags are removed, except those that begin with C(aws:).
+    description:
+      - Tags of the instance and its groups. Other tags are removed, except those that begin with C(aws:).
+      - With O(state=absent), those that they have. An instance without one of them is not deleted, which is an error,
+        and neither is a group.
     type: dict
     default: {}
   final_snapshot:
@@ -632,8 +635,22 @@ class Rds:
                 deferred.append("DBParameterGroupName")
         return {"database": describe_instance(instance), "parameters": parameters, "deferred": deferred}
 
+    def lacks_tags(self, tags: list[Answer]) -> bool:
+        return not boto3_tag_list_to_ansible_dict(tags).items() >= self.params["tags"].items()
+
+    def is_group_of_others(self, arn: str) -> bool:
+        return bool(self.params["tags"]) and self.lacks_tags(
+            self.call("list_tags_for_resource", ResourceName=arn)["TagList"]
+        )
+
     def set_absent(self) -> Answer:
         instance = self.find_instance()
+        if instance and self.lacks_tags(instance.get("TagList", [])):
+            wanted = ", ".join(f"{key}={value}" for key, value in self.params["tags"].items())
+            raise RdsError(
+                f"The DB instance {self.name} does not have the tag {wanted}, so it may be somebody else's, and is not "
+                "deleted. Set the tag if it is to be deleted; or rename the instance, or remove it by hand."
+            )
         if instance:
             self.note("instance", read_settings(instance), {})
         if instance and instance["DBInstanceStatus"] != "deleting":
@@ -670,14 +687,20 @@ class Rds:
         """Delete the groups, which RDS keeps as long as an instance uses them."""
         for group in self.find_all("describe_db_parameter_groups", "DBParameterGroups") or []:
             name = group["DBParameterGroupName"]
-            if name == f"{self.name}-{group['DBParameterGroupFamily']}":
+            if name == f"{self.name}-{group['DBParameterGroupFamily']}" and not self.is_group_of_others(
+                group["DBParameterGroupArn"]
+            ):
                 self.note(f"parameter group {name}", "present", "absent")
                 self.write("delete_db_parameter_group", DBParameterGroupName=name)
-        if self.find_all(
-            "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupNotFoundFault", DBSubnetGroupName=self.name
+        for group in (
+            self.find_all(
+                "describe_db_subnet_groups", "DBSubnetGroups", "DBSubnetGroupNotFoundFault", DBSubnetGroupName=self.name
+            )
+            or []
         ):
-            self.note("subnet group", "present", "absent")
-            self.write("delete_db_subnet_group", DBSubnetGroupName=self.name)
+            if not self.is_group_of_others(group["DBSubnetGroupArn"]):
+                self.note("subnet group", "present", "absent")
+                self.write("delete_db_subnet_group", DBSubnetGroupName=self.name)
 
 
 def main() -> None:

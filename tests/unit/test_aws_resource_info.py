@@ -65,7 +65,7 @@ def build(environment: str, count: int = 1) -> None:
         iam.create_role(RoleName=environment + suffix, AssumeRolePolicyDocument=trust, Tags=both)
     role = iam.get_role(RoleName=f"{environment}-flow-logs")["Role"]["Arn"]
     iam.create_instance_profile(InstanceProfileName=environment, Tags=both)
-    logs.create_log_group(logGroupName=f"{environment}-flow-logs")
+    logs.create_log_group(logGroupName=f"{environment}-flow-logs", tags={tag["Key"]: tag["Value"] for tag in both})
     logs.put_retention_policy(logGroupName=f"{environment}-flow-logs", retentionInDays=90)
     ec2.create_flow_logs(
         ResourceIds=[vpc],
@@ -230,6 +230,17 @@ def test_a_role_of_that_name_without_the_tag_is_somebody_elses():
     assert gather("cardiology") == []
 
 
+def test_what_has_such_a_name_without_the_tag_is_somebody_elses():
+    ec2, rds = boto3.client("ec2", REGION), boto3.client("rds", REGION)
+    subnets = [one["SubnetId"] for one in ec2.describe_subnets()["Subnets"] if one["DefaultForAz"]]
+    rds.create_db_subnet_group(DBSubnetGroupName="oncology", DBSubnetGroupDescription="theirs", SubnetIds=subnets)
+    rds.create_db_parameter_group(
+        DBParameterGroupName="oncology-postgres17", DBParameterGroupFamily="postgres17", Description="theirs"
+    )
+    boto3.client("logs").create_log_group(logGroupName="oncology-flow-logs")
+    assert gather("oncology") == []
+
+
 def test_only_the_kinds_that_were_asked_for():
     with recorded_calls() as calls:
         found = gather(kinds=["instance", "db_instance"])
@@ -262,7 +273,7 @@ def test_calls_only_read_and_are_as_many_with_many_resources():
     with recorded_calls() as many:
         assert len(gather("radiology-2", check=True)) > 50
     assert few == many
-    assert len(few) == 20
+    assert len(few) == 23
     assert {call.partition(":")[2][:3] for call in few} == {"Des", "Get"}
     documented = " ".join(DOCUMENTATION["notes"])
     assert set(few) == {word.strip("C().,;") for word in documented.split() if word.startswith("C(")}

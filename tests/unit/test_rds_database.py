@@ -557,6 +557,19 @@ def test_delete_needs_an_answer_about_the_snapshot(cloud):
     assert cloud.client.describe_db_snapshots()["DBSnapshots"] == []
 
 
+def test_what_lacks_the_tags_is_not_deleted(cloud):
+    cloud.run(deletion_protection=False)
+    arguments = {"state": "absent", "final_snapshot": "", "deletion_protection": False}
+    found = cloud.run(**arguments, tags={"lightbox:environment": "cardiology"})
+    assert "does not have the tag lightbox:environment=cardiology" in found["msg"]
+    assert cloud.writes() == []
+    cloud.client.delete_db_instance(DBInstanceIdentifier=NAME, SkipFinalSnapshot=True)
+    assert not cloud.run(**arguments, tags={"lightbox:environment": "cardiology"})["changed"]
+    assert cloud.writes() == []
+    assert cloud.run(**arguments)["changed"]
+    assert cloud.writes() == ["DeleteDBParameterGroup", "DeleteDBSubnetGroup"]
+
+
 def test_groups_stay_while_the_instance_is_there(cloud):
     cloud.run(deletion_protection=False)
     cloud.changed_instances = [status("deleting")]

@@ -70,6 +70,20 @@ def test_tasks_have_names_and_their_file_in_front(role):
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_no_import_is_skipped_because_of_what_it_registers(role):
+    """Ansible skips each task of an import by itself, and a skipped task replaces what it registered before."""
+    forgotten = [
+        f"{file.name}: {task['name']}"
+        for file in task_files(role)
+        for task in tasks_in(file)
+        if (imported := task.get("ansible.builtin.import_tasks"))
+        for other in tasks_in(file.parent / imported)
+        if f"{other.get('register')} is" in str(task.get("when", ""))
+    ]
+    assert forgotten == []
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_every_argument_is_read(role):
     directory = PROJECT / "roles" / role
     files = [file for part in ("tasks", "handlers", "vars", "templates") for file in (directory / part).rglob("*.*")]
