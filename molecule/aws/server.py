@@ -49,6 +49,7 @@ os.environ.setdefault("MOTO_AMIS_PATH", str(pathlib.Path(__file__).with_name("im
 from moto.core.exceptions import ServiceException  # noqa: E402 - reads MOTO_AMIS_PATH when it is imported
 from moto.core.responses import ActionResult, BaseResponse  # noqa: E402
 from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models.elastic_block_store import Volume  # noqa: E402
 from moto.ec2.responses.general import General  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
     DomainDispatcherApplication,
@@ -511,7 +512,12 @@ def complete_rds() -> None:
 
 
 def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
-    """Let an instance print its SSH host keys as cloud-init does, a moment after its start."""
+    """Let an instance print its SSH host keys as cloud-init does, a moment after its start, and let volumes made of no
+    snapshot have an empty one, as EC2 does."""
+    Volume.snapshot_id = property(
+        lambda self: self.__dict__.get("snapshot_id") or "",
+        lambda self, value: self.__dict__.__setitem__("snapshot_id", value),
+    )
 
     def get_console_output(self: General) -> ActionResult:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))

@@ -315,3 +315,10 @@ def test_an_instance_without_a_lab_server_prints_nothing(server):
     image = ec2.describe_images(Owners=["136693071363"])["Images"][0]["ImageId"]
     (instance,) = ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
     assert not ec2.get_console_output(InstanceId=instance["InstanceId"]).get("Output")
+
+
+def test_a_volume_made_of_no_snapshot_has_an_empty_one(server):
+    ec2 = server.client("ec2", "000000000009")
+    ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=8)
+    (volume,) = ec2.describe_volumes()["Volumes"]
+    assert volume["SnapshotId"] == ""

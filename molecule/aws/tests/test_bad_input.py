@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "Set",
     ),
     "web-networks-missing": (
-        "types",
+        "relations-3",
         {"aws_security_groups_web_networks": MISSING},
         "aws_security_groups_web_networks",
         "",
