@@ -139,7 +139,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
     ),
     "type-not-in-the-region": (
         "type-not-in-the-region",
-        {"aws_host_instance_type": "p4de.24xlarge"},
+        {"aws_host_instance_type": "h1.2xlarge"},
         "aws_host_instance_type",
         "Set",
     ),
