@@ -48,7 +48,7 @@ os.environ.setdefault("MOTO_AMIS_PATH", str(pathlib.Path(__file__).with_name("im
 
 from moto.core.exceptions import ServiceException  # noqa: E402 - reads MOTO_AMIS_PATH when it is imported
 from moto.core.responses import ActionResult, BaseResponse  # noqa: E402
-from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models import EC2Backend, ec2_backends  # noqa: E402
 from moto.ec2.models.elastic_block_store import Volume  # noqa: E402
 from moto.ec2.responses.general import General  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
@@ -512,8 +512,10 @@ def complete_rds() -> None:
 
 
 def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
-    """Let an instance print its SSH host keys as cloud-init does, a moment after its start, and let volumes made of no
-    snapshot have an empty one, as EC2 does."""
+    """Let an instance print its SSH host keys as cloud-init does, a moment after its start.
+
+    And as on EC2: a volume made of no snapshot has an empty one, the default group of a VPC allows its members everything.
+    """
     Volume.snapshot_id = property(
         lambda self: self.__dict__.get("snapshot_id") or "",
         lambda self, value: self.__dict__.__setitem__("snapshot_id", value),
@@ -537,6 +539,15 @@ def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
         return ActionResult(result)
 
     General.get_console_output = get_console_output
+    create_group = EC2Backend.create_security_group
+
+    def create_security_group(self: EC2Backend, *arguments: Any, **options: Any) -> Any:
+        group = create_group(self, *arguments, **options)
+        if options.get("is_default"):
+            self.authorize_security_group_ingress(group.id, "-1", None, None, [], source_groups=[{"GroupId": group.id}])
+        return group
+
+    EC2Backend.create_security_group = create_security_group
 
 
 # --- The lab follows
