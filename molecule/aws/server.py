@@ -48,7 +48,7 @@ os.environ.setdefault("MOTO_AMIS_PATH", str(pathlib.Path(__file__).with_name("im
 
 from moto.core.exceptions import ServiceException  # noqa: E402 - reads MOTO_AMIS_PATH when it is imported
 from moto.core.responses import ActionResult, BaseResponse  # noqa: E402
-from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models import EC2Backend, ec2_backends  # noqa: E402
 from moto.ec2.models.elastic_block_store import Volume  # noqa: E402
 from moto.ec2.responses.general import General  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
@@ -512,7 +512,14 @@ def complete_rds() -> None:
 
 
 def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
-    """Let an instance print its SSH host keys as cloud-init does, a moment after its start; complete volumes."""
+    """Let an instance print its SSH host keys as cloud-init does, a moment after its start.
+
+    And as on EC2: a volume made of no snapshot has an empty one, the default group of a VPC allows its members everything.
+    """
+    Volume.snapshot_id = property(
+        lambda self: self.__dict__.get("snapshot_id") or "",
+        lambda self, value: self.__dict__.__setitem__("snapshot_id", value),
+    )
 
     def get_console_output(self: General) -> ActionResult:
         instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
@@ -532,13 +539,15 @@ def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
         return ActionResult(result)
 
     General.get_console_output = get_console_output
-    make = Volume.__init__
+    create_group = EC2Backend.create_security_group
 
-    def make_volume(self: Volume, *arguments: Any, **options: Any) -> None:
-        make(self, *arguments, **options)
-        self.snapshot_id = self.snapshot_id or ""  # which EC2 never leaves out
+    def create_security_group(self: EC2Backend, *arguments: Any, **options: Any) -> Any:
+        group = create_group(self, *arguments, **options)
+        if options.get("is_default"):
+            self.authorize_security_group_ingress(group.id, "-1", None, None, [], source_groups=[{"GroupId": group.id}])
+        return group
 
-    Volume.__init__ = make_volume
+    EC2Backend.create_security_group = create_security_group
 
 
 # --- The lab follows

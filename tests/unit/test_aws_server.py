@@ -317,7 +317,19 @@ def test_an_instance_without_a_lab_server_prints_nothing(server):
     assert not ec2.get_console_output(InstanceId=instance["InstanceId"]).get("Output")
 
 
-def test_a_volume_that_was_made_from_no_snapshot_is_described_as_by_ec2(server):
-    made = server.client("ec2").create_volume(AvailabilityZone=f"{REGION}a", Size=8)["VolumeId"]
-    (volume,) = server.client("ec2").describe_volumes(VolumeIds=[made])["Volumes"]
+def test_a_volume_made_of_no_snapshot_has_an_empty_one(server):
+    ec2 = server.client("ec2", "000000000009")
+    ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=8)
+    (volume,) = ec2.describe_volumes()["Volumes"]
     assert volume["SnapshotId"] == ""
+
+
+def test_the_default_group_of_a_vpc_allows_its_members_everything(server):
+    ec2 = server.client("ec2", "000000000009")
+    vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    (group,) = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
+    (rule,) = group["IpPermissions"]
+    assert (rule["IpProtocol"], rule["UserIdGroupPairs"][0]["GroupId"]) == ("-1", group["GroupId"])
+    ec2.revoke_security_group_ingress(GroupId=group["GroupId"], IpPermissions=group["IpPermissions"])
+    (group,) = ec2.describe_security_groups(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["SecurityGroups"]
+    assert group["IpPermissions"] == []

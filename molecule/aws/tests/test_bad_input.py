@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "Set",
     ),
     "web-networks-missing": (
-        "types",
+        "relations-3",
         {"aws_security_groups_web_networks": MISSING},
         "aws_security_groups_web_networks",
         "",
@@ -139,7 +139,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
     ),
     "type-not-in-the-region": (
         "type-not-in-the-region",
-        {"aws_host_instance_type": "p4de.24xlarge"},
+        {"aws_host_instance_type": "h1.2xlarge"},
         "aws_host_instance_type",
         "Set",
     ),
