@@ -514,7 +514,8 @@ def complete_rds() -> None:
 def complete_ec2(host_keys: Callable[[str], list[str]]) -> None:
     """Let an instance print its SSH host keys as cloud-init does, a moment after its start.
 
-    And as on EC2: a volume made of no snapshot has an empty one, the default group of a VPC allows its members everything.
+    Besides, as on EC2, a volume made of no snapshot has an empty one, and the default group of a VPC allows its members
+    everything.
     """
     Volume.snapshot_id = property(
         lambda self: self.__dict__.get("snapshot_id") or "",

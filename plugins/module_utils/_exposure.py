@@ -19,9 +19,9 @@ import re
 import typing as t
 
 if t.TYPE_CHECKING:
-    Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+    Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]  # noqa: UP007 - evaluated, and pylint knows Python 3.9
     # The networks of a prefix list, by its ID; None where they could not be read.
-    PrefixLists = t.Mapping[str, t.Sequence[str] | None]
+    PrefixLists = t.Mapping[str, t.Optional[t.Sequence[str]]]  # noqa: UP045
 
 ALL = "all"
 LAST = 65535

@@ -31,9 +31,9 @@ ONCE = Config(retries={"total_max_attempts": 1})
 class Server:
     def __init__(self, port: int, ca: str) -> None:
         self.url, self.ca = f"https://localhost:{port}", ca
+        self.client = functools.cache(self.make_client)  # which takes long to make
 
-    @functools.cache  # noqa: B019 - one server in a run, and its clients take long to make
-    def client(self, service: str, account: str = "123456789012", config: Config = ONCE) -> Any:
+    def make_client(self, service: str, account: str = "123456789012", config: Config = ONCE) -> Any:
         return boto3.client(
             service,
             region_name=REGION,

@@ -33,7 +33,7 @@ PREFIX_LISTS = {
 def make_rule(text: str, group: str = "sg-0a", **more) -> Rule:
     """A rule such as `tcp 22-23 10.0.0.0/8`, as EC2 would have it; with `>` before the source for outgoing traffic."""
     protocol, ports, source = text.split()
-    first, _, last = ports.partition("-") if ports != "all" else ("-1", "", "")
+    first, _dash, last = ports.partition("-") if ports != "all" else ("-1", "", "")
     if "/" in ports:
         first, last = ports.split("/")
     elif protocol.startswith("icmp"):

@@ -110,7 +110,7 @@ def change(sources: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Change facts: source__key=value, or source=value; None removes the key."""
     changed = copy.deepcopy(sources)
     for path, value in changes.items():
-        source, _, key = path.partition("__")
+        source, _separator, key = path.partition("__")
         if not key:
             changed[source] = value
         elif value is None:

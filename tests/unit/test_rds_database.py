@@ -170,7 +170,11 @@ def quick(monkeypatch) -> list[float]:
 @pytest.fixture
 def cloud(account, monkeypatch) -> Cloud:
     made = Cloud(account)
-    monkeypatch.setattr(BaseClient, API_CALL, lambda *given: made.call(*given))
+
+    def call(client: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
+        return made.call(client, operation, arguments)
+
+    monkeypatch.setattr(BaseClient, API_CALL, call)
     return made
 
 

@@ -44,7 +44,7 @@ def read_plays(log: str) -> list[Play]:
             if text.startswith("TASK ["):
                 heading = text
             elif re.match(r"(ok|changed|fatal|failed): \[aws\]", text) and heading:
-                tasks.append(heading.split("]")[0].removeprefix("TASK ["))
+                tasks.append(heading.split("]", maxsplit=1)[0].removeprefix("TASK ["))
                 heading = ""
         plays.append(Play((end - begin).total_seconds(), tasks, log[found.start() : record.start()]))
     return plays
