@@ -53,6 +53,7 @@ def subnet(cidr: str, zone: str, **more: Any) -> dict[str, Any]:
         {"aws_network_zones": ZONES[:2]},
         {"aws_network_zones": ["us-gov-west-1a", "us-gov-west-1b"]},
         {"aws_network_flow_log_days": 365},
+        {"aws_network_flow_log_days": "365"},
         {"aws_network_tags": {"Cost": "radiology", "lightbox:environment": "radiology"}},
         GIVEN,
         GIVEN | {"aws_network_private_subnet_ids": []},
