@@ -128,6 +128,14 @@ def test_what_exists_is_compared_before_anything_changes(role, answers, found, m
     assert len(errors) == 1
 
 
+def test_no_second_vpc_is_made_where_somebody_removed_the_tag_of_the_first(role):
+    known = {"__aws_network_region": region(*ZONES)}
+    for stray in (subnet("10.77.64.0/19", ZONES[2]), {"kind": "instance", "id": "i-1", "vpc_id": VPC}):
+        (error,) = role.errors(**known, aws_network_existing=[stray])
+        assert f"{stray['id']} of that name are in {VPC}, which does not have it as its tag" in error
+        assert role.errors(**known, aws_network_existing=[stray, vpc()]) == []
+
+
 def test_a_play_that_validated_before_compares_with_what_aws_answers(role):
     known = {"__aws_network_region": region(*ZONES), "aws_network_existing": [vpc("10.1.0.0/16")]}
     assert role.errors(**known, __pacs_validated={}) != []
