@@ -40,6 +40,10 @@ def test_the_server_gets_what_its_role_accepts(built):
     assert {key for one in given for key in one} <= set(accepted)
 
 
+def test_no_subnets_are_planned_in_a_vpc_that_is_given():
+    assert subnets_of_the_server(aws_network_vpc_id="vpc-0abcdef1234567890") == []
+
+
 @pytest.mark.parametrize("limited", [["one"], ["one", "two"]])
 def test_hosts_with_one_environment_are_found_under_a_limit(limited):
     loader = DataLoader()
