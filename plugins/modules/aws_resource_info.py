@@ -14,8 +14,8 @@ description:
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
     of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group and the role that
-    writes to it have C(-flow-logs) appended. Of these, only the key has not to have the tag.
-  - Needs one or a few calls for each kind, however many resources there are. All of them are Describe, Get or List calls.
+    writes to it have C(-flow-logs) appended. What has such a name without the tag is left out, but for the key.
+  - Needs one or a few calls for each kind, however many resources there are. All are Describe, Get or List calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
   - When a call is denied, the module fails with that call's error; it never returns an incomplete list.
 attributes:
