@@ -14,8 +14,8 @@ description:
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
     of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group and the role that
-    writes to it have C(-flow-logs) appended. Roles and instance profiles without the tag are left out.
-  - Needs one or a few calls for each kind, however many resources there are. All of them are Describe or Get calls.
+    writes to it have C(-flow-logs) appended. What has such a name without the tag is left out, but for the key.
+  - Needs one or a few calls for each kind, however many resources there are. All are Describe, Get or List calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
   - When a call is denied, the module fails with that call's error; it never returns an incomplete list.
 attributes:
@@ -60,8 +60,8 @@ notes:
     C(ec2:DescribeRouteTables), C(ec2:DescribeVpcEndpoints), C(ec2:DescribeFlowLogs), C(ec2:DescribeSecurityGroups),
     C(ec2:DescribeKeyPairs), C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeAddresses),
     C(iam:GetRole), C(iam:GetInstanceProfile), C(kms:DescribeKey), C(logs:DescribeLogGroups),
-    C(rds:DescribeDBInstances), C(rds:DescribeDBSnapshots), C(rds:DescribeDBSubnetGroups) and
-    C(rds:DescribeDBParameterGroups). With O(kinds), only those of the given kinds.
+    C(logs:ListTagsLogGroup), C(rds:DescribeDBInstances), C(rds:DescribeDBSnapshots), C(rds:DescribeDBSubnetGroups),
+    C(rds:DescribeDBParameterGroups) and C(rds:ListTagsForResource). With O(kinds), only those of the given kinds.
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules

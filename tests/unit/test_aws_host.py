@@ -737,6 +737,13 @@ def test_subnet(role, answers, subnet):
     assert role.value("__aws_host_subnet", **{"aws_host_existing": []} | answers).get("id") == subnet
 
 
+def test_tags_do_not_hide_what_a_run_has_made(role):
+    answers = {"aws_host_tags": {"Name": "Images", "owner": "it", "lightbox:environment": ENVIRONMENT}}
+    tags = role.value("[__aws_host_instance_tags, __aws_host_all_tags, __aws_host_data_tags]", **answers)
+    name = role.value("aws_host_name")
+    assert [(one["Name"], one["owner"]) for one in tags] == [(name, "it"), (name, "it"), (f"{name}-data", "it")]
+
+
 def test_a_volume_never_shrinks(role):
     sizes = [
         role.value("__aws_host_data_gb", aws_host_existing=existing, aws_host_data_gb=size)

@@ -53,6 +53,7 @@ def subnet(cidr: str, zone: str, **more: Any) -> dict[str, Any]:
         {"aws_network_zones": ZONES[:2]},
         {"aws_network_zones": ["us-gov-west-1a", "us-gov-west-1b"]},
         {"aws_network_flow_log_days": 365},
+        {"aws_network_flow_log_days": "365"},
         {"aws_network_tags": {"Cost": "radiology", "lightbox:environment": "radiology"}},
         GIVEN,
         GIVEN | {"aws_network_private_subnet_ids": []},
@@ -125,6 +126,14 @@ def test_what_exists_is_compared_before_anything_changes(role, answers, found, m
     errors = role.errors(**known, **answers)
     assert message in "\n".join(errors)
     assert len(errors) == 1
+
+
+def test_no_second_vpc_is_made_where_somebody_removed_the_tag_of_the_first(role):
+    known = {"__aws_network_region": region(*ZONES)}
+    for stray in (subnet("10.77.64.0/19", ZONES[2]), {"kind": "instance", "id": "i-1", "vpc_id": VPC}):
+        (error,) = role.errors(**known, aws_network_existing=[stray])
+        assert f"{stray['id']} of that name are in {VPC}, which does not have it as its tag" in error
+        assert role.errors(**known, aws_network_existing=[stray, vpc()]) == []
 
 
 def test_a_play_that_validated_before_compares_with_what_aws_answers(role):

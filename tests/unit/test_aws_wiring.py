@@ -41,6 +41,27 @@ def test_the_server_gets_what_its_role_accepts(built):
     assert {key for one in given for key in one} <= set(accepted)
 
 
+def test_no_subnets_are_planned_in_a_vpc_that_is_given():
+    assert subnets_of_the_server(aws_network_vpc_id="vpc-0abcdef1234567890") == []
+
+
+@pytest.mark.parametrize("limited", [["one"], ["one", "two"]])
+def test_hosts_with_one_environment_are_found_under_a_limit(limited):
+    loader = DataLoader()
+    path = PROJECT / "playbooks/group_vars/all/assertions.yml"
+    names = {"one": "pacs", "two": "pacs", "three": "pacs-2", "four": None}
+    variables = loader.load_from_file(str(path), trusted_as_template=True) | {
+        "aws_environment": "pacs",
+        "ansible_play_hosts_all": limited,
+        "groups": {"all": list(names)},
+        "hostvars": {
+            host: {"inventory_hostname": host} | ({"aws_environment": name} if name else {})
+            for host, name in names.items()
+        },
+    }
+    assert Templar(loader, variables=variables).template(trust_as_template("{{ __aws_namesakes }}")) == ["one", "two"]
+
+
 def facts_of(tasks: list[dict[str, Any]]) -> set[str]:
     """The names of the facts that tasks set, those in blocks included."""
     found: set[str] = set()
