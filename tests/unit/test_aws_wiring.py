@@ -104,3 +104,58 @@ def test_given_subnets_are_checked_before_anything_is_made():
 )
 def test_port_80_is_open_for_acme_over_http_only(answers, is_open):
     assert value("aws_security_groups_http_networks", **answers) == (["0.0.0.0/0", "::/0"] if is_open else [])
+
+
+def refusals(**answers: Any) -> list[str]:
+    """What the inventory's own assertions on tags answer."""
+    loader = DataLoader()
+    path = PROJECT / "playbooks/group_vars/all/assertions.yml"
+    variables = loader.load_from_file(str(path), trusted_as_template=True) | {"__aws_is_used": True} | answers
+    templar = Templar(loader, variables=variables)
+    about_tags = [one for one in variables["__pacs_assertions"] if "aws_tags is defined" in str(one.get("when"))]
+    assert len(about_tags) == 4
+    return [
+        templar.template(one["fail_msg"])
+        for one in about_tags
+        if templar.evaluate_conditional(one["when"]) and not templar.evaluate_conditional(one["that"])
+    ]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"cost-center": "radiology", "Straße 7": "", "Name": "theirs", "a_.:/=+-@": "B_.:/=+-@ 1"},
+        {"k" * 128: "v" * 256},
+        {f"tag{number}": "x" for number in range(45)},
+    ],
+)
+def test_tags_that_aws_takes(tags):
+    assert refusals(aws_tags=tags) == []
+    assert refusals() == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"aws:owner": "me"}, 'aws_tags contains "aws:owner", which AWS refuses as a name'),
+        ({"AWS:owner": "me"}, 'contains "AWS:owner"'),
+        ({"": "me"}, 'contains "", which'),
+        ({"k" * 129: "v"}, "kkk"),
+        ({"cost&care": "x"}, 'contains "cost&care"'),
+        ({2026: "x", "fine": "y"}, "aws_tags contains 2026, which"),
+        ({"cost": 7}, "aws_tags has a value for cost that AWS refuses"),
+        ({"cost": True}, "value for cost"),
+        ({"cost": None}, "value for cost"),
+        ({"cost": ["x"]}, "value for cost"),
+        ({"fine": "x", "owner": "Müller, Eva"}, "value for owner that"),
+        ({"cost": "x\n"}, "value for cost"),
+        ({"cost": "v" * 257}, "value for cost"),
+        ({"Cost": "1", "cost": "2"}, "aws_tags has cost more than once in different capitals"),
+        ({"name": "mine"}, "aws_tags has name more than once"),
+        ({f"tag{number}": "x" for number in range(46)}, "aws_tags has 46 tags"),
+    ],
+)
+def test_tags_that_aws_refuses_are_refused_before_anything_is_made(tags, message):
+    (refusal,) = refusals(aws_tags=tags)
+    assert message in refusal
