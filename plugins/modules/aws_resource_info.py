@@ -13,9 +13,10 @@ description:
   - Returns what exists in an AWS account and region of one environment of this collection.
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
-    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group and the role that
-    writes to it have C(-flow-logs) appended. Roles and instance profiles without the tag are left out.
-  - Needs one or a few calls for each kind, however many resources there are. All of them are Describe or Get calls.
+    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group has C(-flow-logs)
+    appended, the role that writes to it also the region, as in C(-eu-central-1-flow-logs). Roles and instance profiles
+    without the tag are left out.
+  - Needs one or a few calls for each kind, however many resources there are. All of them are Describe, Get or List calls.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
   - When a call is denied, the module fails with that call's error; it never returns an incomplete list.
 attributes:
@@ -304,8 +305,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._aws import AwsModul
 Resource = dict[str, t.Any]
 
 TAG = "lightbox:environment"
-# Names of the roles and log groups that this collection makes, after the environment's name.
-ROLE_SUFFIXES = ("", "-flow-logs")
+# Names of the log groups that this collection makes, after the environment's name.
 LOG_GROUP_SUFFIXES = ("-flow-logs",)
 
 
@@ -443,8 +443,8 @@ class Account:
             }
 
     def iam_role(self) -> t.Iterator[Resource]:
-        for suffix in ROLE_SUFFIXES:
-            name = self.environment + suffix
+        region = self.client("ec2").meta.region_name  # that of the profile, too; IAM itself has none
+        for name in (self.environment, f"{self.environment}-{region}-flow-logs"):
             found = self.named("iam", "get_role", "Role", "NoSuchEntity", RoleName=name)
             yield from self.identity(name, found)
 

@@ -61,9 +61,9 @@ def build(environment: str, count: int = 1) -> None:
         TagSpecifications=tags("vpc-endpoint", environment),
     )
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    for suffix in ("", "-flow-logs"):
+    for suffix in ("", f"-{REGION}-flow-logs"):
         iam.create_role(RoleName=environment + suffix, AssumeRolePolicyDocument=trust, Tags=both)
-    role = iam.get_role(RoleName=f"{environment}-flow-logs")["Role"]["Arn"]
+    role = iam.get_role(RoleName=f"{environment}-{REGION}-flow-logs")["Role"]["Arn"]
     iam.create_instance_profile(InstanceProfileName=environment, Tags=both)
     logs.create_log_group(logGroupName=f"{environment}-flow-logs", tags={tag["Key"]: tag["Value"] for tag in both})
     logs.put_retention_policy(logGroupName=f"{environment}-flow-logs", retentionInDays=90)
@@ -207,7 +207,7 @@ def test_environments_with_similar_names_do_not_meet(environment):
     assert [resource["name"] for resource in found if resource["kind"] in ("iam_role", "log_group")] == [
         f"{environment}-flow-logs",
         environment,
-        f"{environment}-flow-logs",
+        f"{environment}-{REGION}-flow-logs",
     ]
     assert {resource["tags"]["lightbox:environment"] for resource in found if resource.get("tags")} == {environment}
     alone = gather(environment, kinds=["db_instance", "db_subnet_group", "db_snapshot", "kms_key"])
@@ -222,6 +222,16 @@ def test_environments_with_similar_names_do_not_meet(environment):
 def test_the_log_of_another_environment_is_not_found_by_its_name():
     boto3.client("logs").create_log_group(logGroupName="cardiology-flow-logs")
     assert gather("cardiology-flow-logs", kinds=["log_group"]) == []
+
+
+def test_the_log_of_each_region_has_a_role_of_its_own():
+    """IAM is the same in all regions."""
+    iam = boto3.client("iam")
+    tag = [{"Key": "lightbox:environment", "Value": "neurology"}]
+    for region in ("eu-central-1", "eu-west-3"):
+        iam.create_role(RoleName=f"neurology-{region}-flow-logs", AssumeRolePolicyDocument="{}", Tags=tag)
+    (found,) = gather("neurology", kinds=["iam_role"], region="eu-west-3")
+    assert found["name"] == "neurology-eu-west-3-flow-logs"
 
 
 def test_a_role_of_that_name_without_the_tag_is_somebody_elses():
@@ -274,7 +284,7 @@ def test_calls_only_read_and_are_as_many_with_many_resources():
         assert len(gather("radiology-2", check=True)) > 50
     assert few == many
     assert len(few) == 23
-    assert {call.partition(":")[2][:3] for call in few} == {"Des", "Get"}
+    assert {call.partition(":")[2][:3] for call in few} == {"Des", "Get", "Lis"}
     documented = " ".join(DOCUMENTATION["notes"])
     assert set(few) == {word.strip("C().,;") for word in documented.split() if word.startswith("C(")}
 
