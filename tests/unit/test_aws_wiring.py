@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -72,6 +73,17 @@ def test_the_archive_uses_the_database_that_was_made(endpoint, host):
     ]
     variables = {"aws_database": {"endpoint": endpoint}, "__aws_pending": "later"}
     assert Templar(loader, variables=variables).template(fact) == host
+
+
+def test_the_database_is_awaited_only_by_the_task_that_needs_it():
+    loader = DataLoader()
+    waits = '"wait"'  # as tasks_from
+    assert waits not in json.dumps(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_build.yml")))
+    (play,) = loader.load_from_file(str(PROJECT / "playbooks/pacs.yml"))
+    (place,) = (number for number, task in enumerate(play["tasks"]) if "aws_database.yml" in json.dumps(task))
+    after = play["tasks"][place + 1]
+    assert after["ansible.builtin.import_role"] == {"name": "lightbox.pacs.postgresql"}
+    assert waits in json.dumps(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_database.yml")))
 
 
 def test_planned_subnets_have_the_zones_that_they_will_have():
