@@ -350,11 +350,39 @@ def test_a_database_that_is_being_made_has_no_endpoint():
     assert (found["secret_arn"], found["zone"]) == ("", "")
 
 
+def test_a_key_that_an_interrupted_run_left_without_alias_is_found_by_its_tag():
+    """CreateKey and CreateAlias are two calls."""
+    kms = boto3.client("kms", REGION)
+    tag = [{"TagKey": "lightbox:environment", "TagValue": "urology"}]
+    left = kms.create_key(Tags=tag)["KeyMetadata"]["Arn"]
+    deleted = kms.create_key(Tags=tag)["KeyMetadata"]["KeyId"]
+    kms.schedule_key_deletion(KeyId=deleted)
+    kms.create_key(Tags=[{"TagKey": "lightbox:environment", "TagValue": "urology-2"}])
+    (found,) = gather("urology", kinds=["kms_key"])
+    assert (found["arn"], found["name"]) == (left, "alias/urology")
+    kms.create_alias(AliasName="alias/urology", TargetKeyId=left)
+    with recorded_calls() as calls:
+        (found,) = gather("urology", kinds=["kms_key"])
+    assert found["arn"] == left
+    assert calls == ["kms:DescribeKey"]
+
+
+def test_a_key_that_refuses_is_somebody_elses():
+    kms = boto3.client("kms", REGION)
+    keys = {"Keys": [{"KeyId": "theirs", "KeyArn": "arn:aws:kms:eu-central-1:123456789012:key/theirs"}]}
+    with Stubber(kms) as stub, mock.patch.object(aws_resource_info.AwsModule, "client", return_value=kms):
+        stub.add_client_error("describe_key", "NotFoundException")
+        stub.add_response("list_keys", keys)
+        stub.add_client_error("list_resource_tags", "AccessDeniedException")
+        assert gather(kinds=["kms_key"]) == []
+
+
 @pytest.mark.parametrize("code", ["NotFoundException", "AccessDeniedException"])
 def test_only_a_missing_key_is_none(code):
     kms = boto3.client("kms", REGION)
     with Stubber(kms) as stub, mock.patch.object(aws_resource_info.AwsModule, "client", return_value=kms):
         stub.add_client_error("describe_key", code)
+        stub.add_response("list_keys", {"Keys": []})
         result = run_module("aws_resource_info", environment="radiology", kinds=["kms_key"])
     assert result.get("failed", False) is (code != "NotFoundException")
 
