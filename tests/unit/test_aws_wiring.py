@@ -86,6 +86,23 @@ def test_the_database_is_awaited_only_by_the_task_that_needs_it():
     assert waits in json.dumps(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_database.yml")))
 
 
+def test_who_reaches_the_server_is_checked_on_aws_only():
+    assert value("verify_security_groups", aws_environment=None, __aws_is_used=False) == []
+    assert value("verify_security_groups_declared", __aws_is_used=False) == []
+    assert value("verify_security_groups_fail_on", __aws_is_used=False) == "high"
+    groups = [{"kind": "security_group", "name": "pacs-archive"}]
+    assert value("verify_security_groups", __aws_security_groups_resources=groups) == ["pacs-archive"]
+    assert value("verify_security_groups_declared", __aws_security_groups_declared=["it"]) == ["it"]
+    # After aws.yml, and alone.
+    assert value("verify_security_groups_vpc_id", aws_network={"vpc_id": "vpc-1"}) == "vpc-1"
+    assert value("verify_security_groups_vpc_id", aws_host={"vpc_id": "vpc-2"}) == "vpc-2"
+
+
+@pytest.mark.parametrize(("unmanaged", "fails"), [("remove", "high"), ("report", "never")])
+def test_undeclared_rules_that_may_stay_fail_no_check(unmanaged, fails):
+    assert value("verify_security_groups_fail_on", aws_security_groups_unmanaged=unmanaged) == fails
+
+
 def test_planned_subnets_have_the_zones_that_they_will_have():
     """So that a data volume in another zone is refused before anything is made."""
     region = {"availability_zones": [{"zone_name": zone} for zone in ZONES]}
