@@ -13,9 +13,11 @@ description:
   - Returns what exists in an AWS account and region of one environment of this collection.
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
     It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
-    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group and the role that
-    writes to it have C(-flow-logs) appended. What has such a name without the tag is left out, but for the key.
-  - Needs one or a few calls for each kind, however many resources there are. All are Describe, Get or List calls.
+    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group has C(-flow-logs)
+    appended, the role that writes to it also the region, as in C(-eu-central-1-flow-logs). What has such a name without
+    the tag is left out, but for the key.
+  - Needs one or a few calls for each kind, however many resources there are. All are Describe, Get or List calls. Only
+    without that alias, the tags of each key of KMS are read.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
   - When a call is denied, the module fails with that call's error; it never returns an incomplete list.
 attributes:
@@ -59,9 +61,10 @@ notes:
   - Needs the permissions C(ec2:DescribeVpcs), C(ec2:DescribeSubnets), C(ec2:DescribeInternetGateways),
     C(ec2:DescribeRouteTables), C(ec2:DescribeVpcEndpoints), C(ec2:DescribeFlowLogs), C(ec2:DescribeSecurityGroups),
     C(ec2:DescribeKeyPairs), C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeAddresses),
-    C(iam:GetRole), C(iam:GetInstanceProfile), C(kms:DescribeKey), C(logs:DescribeLogGroups),
-    C(logs:ListTagsLogGroup), C(rds:DescribeDBInstances), C(rds:DescribeDBSnapshots), C(rds:DescribeDBSubnetGroups),
+    C(iam:GetRole), C(iam:GetInstanceProfile), C(kms:DescribeKey), C(logs:DescribeLogGroups), C(logs:ListTagsLogGroup),
+    C(rds:DescribeDBInstances), C(rds:DescribeDBSnapshots), C(rds:DescribeDBSubnetGroups),
     C(rds:DescribeDBParameterGroups) and C(rds:ListTagsForResource). With O(kinds), only those of the given kinds.
+  - Without the alias of the key, it also needs V(kms:ListKeys) and V(kms:ListResourceTags).
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -304,8 +307,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._aws import AwsModul
 Resource = dict[str, t.Any]
 
 TAG = "lightbox:environment"
-# Names of the roles and log groups that this collection makes, after the environment's name.
-ROLE_SUFFIXES = ("", "-flow-logs")
+# Names of the log groups that this collection makes, after the environment's name.
 LOG_GROUP_SUFFIXES = ("-flow-logs",)
 
 
@@ -363,8 +365,18 @@ class Account:
     def kms_key(self) -> t.Iterator[Resource]:
         name = f"alias/{self.environment}"
         found = self.named("kms", "describe_key", "KeyMetadata", "NotFoundException", KeyId=name)
-        if found:
-            yield {"name": name, "id": found["KeyId"], "arn": found["Arn"], "state": found["KeyState"]}
+        # One that a run left without an alias, because it ended in between, has the tag already.
+        for key in [found] if found else self.tagged_keys():
+            yield {"name": name, "id": key["KeyId"], "arn": key["Arn"], "state": key["KeyState"]}
+
+    def tagged_keys(self) -> t.Iterator[Resource]:
+        for key in self.call("kms", "list_keys")["Keys"]:
+            # This collection's keys have the policy that leaves permissions to IAM; keys of others may refuse.
+            answer = self.named("kms", "list_resource_tags", "Tags", "AccessDeniedException", KeyId=key["KeyId"])
+            if self.is_own({tag["TagKey"]: tag["TagValue"] for tag in answer or []}):
+                found = self.call("kms", "describe_key", KeyId=key["KeyId"])["KeyMetadata"]
+                if found["KeyState"] != "PendingDeletion":
+                    yield found
 
     def vpc(self) -> t.Iterator[Resource]:
         for found, common in self.tagged("describe_vpcs", "Vpcs"):
@@ -443,8 +455,8 @@ class Account:
             }
 
     def iam_role(self) -> t.Iterator[Resource]:
-        for suffix in ROLE_SUFFIXES:
-            name = self.environment + suffix
+        region = self.client("ec2").meta.region_name  # that of the profile, too; IAM itself has none
+        for name in (self.environment, f"{self.environment}-{region}-flow-logs"):
             found = self.named("iam", "get_role", "Role", "NoSuchEntity", RoleName=name)
             yield from self.identity(name, found)
 

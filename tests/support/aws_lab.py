@@ -122,6 +122,12 @@ def credentials(account: str) -> dict[str, Any]:
     return {"AWS_ACCESS_KEY_ID": f"AKIALABX{account}", "AWS_SECRET_ACCESS_KEY": secret_key()}
 
 
+def keys_of_environments(kms: Any) -> list[str]:
+    """The environment of each key, which costs money with or without an alias."""
+    tags = [kms.list_resource_tags(KeyId=one["KeyId"])["Tags"] for one in kms.list_keys()["Keys"]]
+    return [tag["TagValue"] for of_key in tags for tag in of_key if tag["TagKey"] == "lightbox:environment"]
+
+
 def names(account: str) -> Counter[tuple[str, str]]:
     """How many there are of each kind and name in an account, of what the playbooks make."""
     ec2, rds, iam, kms, logs = (client(service, account) for service in ("ec2", "rds", "iam", "kms", "logs"))
@@ -149,6 +155,7 @@ def names(account: str) -> Counter[tuple[str, str]]:
         "role": [one["RoleName"] for one in iam.list_roles()["Roles"]],
         "profile": [one["InstanceProfileName"] for one in iam.list_instance_profiles()["InstanceProfiles"]],
         "alias": [one["AliasName"] for one in kms.list_aliases()["Aliases"] if "/aws/" not in one["AliasName"]],
+        "encryption key": keys_of_environments(kms),
         "log group": [one["logGroupName"] for one in logs.describe_log_groups()["logGroups"]],
     }
     return Counter((kind, name) for kind, all_of_kind in found.items() for name in all_of_kind)

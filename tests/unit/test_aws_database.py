@@ -85,6 +85,25 @@ def test_nothing_is_planned_where_it_is_switched_off(role):
     assert role.value("__aws_database_resources", aws_database_enabled=False) == []
 
 
+@pytest.mark.parametrize(
+    ("state", "deferred", "is_awaited"),
+    [
+        ({}, [], False),
+        ({"status": "backing-up"}, [], False),
+        ({"status": "storage-optimization"}, [], False),
+        ({"status": "backing-up"}, ["DBInstanceClass"], True),
+        ({"status": "creating", "endpoint": "", "secret_arn": ""}, [], True),
+        ({"status": "rebooting"}, [], True),
+        ({"status": "backing-up", "endpoint": ""}, [], True),
+        ({"secret_arn": ""}, [], True),
+    ],
+)
+def test_the_run_waits_only_for_what_it_needs(role, state, deferred, is_awaited):
+    database = {"status": "available", "endpoint": "site.abc.rds.amazonaws.com", "secret_arn": "arn"} | state
+    result = {"deferred": deferred}
+    assert role.value("__aws_database_is_awaited", aws_database=database, __aws_database_result=result) is is_awaited
+
+
 def test_the_module_gets_every_variable_and_no_other_default(role, monkeypatch):
     """What the role hands over has a variable, and where the module has a default, it is the same."""
     specs: dict[str, Any] = {}

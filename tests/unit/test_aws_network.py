@@ -112,6 +112,7 @@ def test_bad_input_is_refused(role, answers, message):
             "contains eu-central-1d, which the region does not",
         ),
         ({"aws_network_cidr": "10.78.0.0/16"}, [vpc()], f"but the VPC radiology ({VPC}) has the network 10.77.0.0/16"),
+        ({"aws_network_name": "r" * 42}, [], "Set aws_network_name to 41 characters or fewer"),
         ({}, [vpc(), vpc(name=OTHER_VPC)], f"{VPC} and {OTHER_VPC} both have that name"),
         (
             {"aws_network_zones": ZONES[:2]},
@@ -226,7 +227,7 @@ def test_resources_are_listed_by_name(role):
         ("route_table", "radiology-private"),
         ("vpc_endpoint", "radiology-s3"),
         ("log_group", "radiology-flow-logs"),
-        ("iam_role", "radiology-flow-logs"),
+        ("iam_role", "radiology-us-west-1-flow-logs"),
         ("flow_log", "radiology-flow-logs"),
     ]
     assert role.value("__aws_network_resources", **GIVEN) == []

@@ -61,9 +61,9 @@ def build(environment: str, count: int = 1) -> None:
         TagSpecifications=tags("vpc-endpoint", environment),
     )
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    for suffix in ("", "-flow-logs"):
+    for suffix in ("", f"-{REGION}-flow-logs"):
         iam.create_role(RoleName=environment + suffix, AssumeRolePolicyDocument=trust, Tags=both)
-    role = iam.get_role(RoleName=f"{environment}-flow-logs")["Role"]["Arn"]
+    role = iam.get_role(RoleName=f"{environment}-{REGION}-flow-logs")["Role"]["Arn"]
     iam.create_instance_profile(InstanceProfileName=environment, Tags=both)
     logs.create_log_group(logGroupName=f"{environment}-flow-logs", tags={tag["Key"]: tag["Value"] for tag in both})
     logs.put_retention_policy(logGroupName=f"{environment}-flow-logs", retentionInDays=90)
@@ -207,7 +207,7 @@ def test_environments_with_similar_names_do_not_meet(environment):
     assert [resource["name"] for resource in found if resource["kind"] in ("iam_role", "log_group")] == [
         f"{environment}-flow-logs",
         environment,
-        f"{environment}-flow-logs",
+        f"{environment}-{REGION}-flow-logs",
     ]
     assert {resource["tags"]["lightbox:environment"] for resource in found if resource.get("tags")} == {environment}
     alone = gather(environment, kinds=["db_instance", "db_subnet_group", "db_snapshot", "kms_key"])
@@ -222,6 +222,16 @@ def test_environments_with_similar_names_do_not_meet(environment):
 def test_the_log_of_another_environment_is_not_found_by_its_name():
     boto3.client("logs").create_log_group(logGroupName="cardiology-flow-logs")
     assert gather("cardiology-flow-logs", kinds=["log_group"]) == []
+
+
+def test_the_log_of_each_region_has_a_role_of_its_own():
+    """IAM is the same in all regions."""
+    iam = boto3.client("iam")
+    tag = [{"Key": "lightbox:environment", "Value": "neurology"}]
+    for region in ("eu-central-1", "eu-west-3"):
+        iam.create_role(RoleName=f"neurology-{region}-flow-logs", AssumeRolePolicyDocument="{}", Tags=tag)
+    (found,) = gather("neurology", kinds=["iam_role"], region="eu-west-3")
+    assert found["name"] == "neurology-eu-west-3-flow-logs"
 
 
 def test_a_role_of_that_name_without_the_tag_is_somebody_elses():
@@ -340,11 +350,39 @@ def test_a_database_that_is_being_made_has_no_endpoint():
     assert (found["secret_arn"], found["zone"]) == ("", "")
 
 
+def test_a_key_that_an_interrupted_run_left_without_alias_is_found_by_its_tag():
+    """CreateKey and CreateAlias are two calls."""
+    kms = boto3.client("kms", REGION)
+    tag = [{"TagKey": "lightbox:environment", "TagValue": "urology"}]
+    left = kms.create_key(Tags=tag)["KeyMetadata"]["Arn"]
+    deleted = kms.create_key(Tags=tag)["KeyMetadata"]["KeyId"]
+    kms.schedule_key_deletion(KeyId=deleted)
+    kms.create_key(Tags=[{"TagKey": "lightbox:environment", "TagValue": "urology-2"}])
+    (found,) = gather("urology", kinds=["kms_key"])
+    assert (found["arn"], found["name"]) == (left, "alias/urology")
+    kms.create_alias(AliasName="alias/urology", TargetKeyId=left)
+    with recorded_calls() as calls:
+        (found,) = gather("urology", kinds=["kms_key"])
+    assert found["arn"] == left
+    assert calls == ["kms:DescribeKey"]
+
+
+def test_a_key_that_refuses_is_somebody_elses():
+    kms = boto3.client("kms", REGION)
+    keys = {"Keys": [{"KeyId": "theirs", "KeyArn": "arn:aws:kms:eu-central-1:123456789012:key/theirs"}]}
+    with Stubber(kms) as stub, mock.patch.object(aws_resource_info.AwsModule, "client", return_value=kms):
+        stub.add_client_error("describe_key", "NotFoundException")
+        stub.add_response("list_keys", keys)
+        stub.add_client_error("list_resource_tags", "AccessDeniedException")
+        assert gather(kinds=["kms_key"]) == []
+
+
 @pytest.mark.parametrize("code", ["NotFoundException", "AccessDeniedException"])
 def test_only_a_missing_key_is_none(code):
     kms = boto3.client("kms", REGION)
     with Stubber(kms) as stub, mock.patch.object(aws_resource_info.AwsModule, "client", return_value=kms):
         stub.add_client_error("describe_key", code)
+        stub.add_response("list_keys", {"Keys": []})
         result = run_module("aws_resource_info", environment="radiology", kinds=["kms_key"])
     assert result.get("failed", False) is (code != "NotFoundException")
 

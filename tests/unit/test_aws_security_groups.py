@@ -411,6 +411,24 @@ class Account:
         return {group["GroupName"]: group for group in found}
 
 
+def test_the_role_declares_what_it_opens_to_the_check(role):
+    opened = {
+        "aws_security_groups_web_networks": ["198.51.100.0/24", "2001:db8::/32"],
+        "aws_security_groups_dicom_networks": ["10.1.0.7", "127.0.0.1"],
+        "aws_security_groups_database": True,
+    }
+    archive, database = "radiology-archive", "radiology-database"
+    assert role.value("__aws_security_groups_declared", **opened) == [
+        {"protocol": "tcp", "ports": ["443"], "from": ["198.51.100.0/24"], "group": archive},
+        {"protocol": "tcp", "ports": ["443"], "from": ["2001:db8::/32"], "group": archive},
+        {"protocol": "tcp", "ports": ["4242"], "from": ["10.1.0.7/32"], "group": archive},
+        {"protocol": "tcp", "ports": ["22"], "from": ["198.51.100.7/32"], "group": archive},
+        {"protocol": "tcp", "ports": ["5432"], "from": [archive], "group": database},
+    ]
+    alone = role.value("__aws_security_groups_declared", **opened | {"aws_security_groups_database": False})
+    assert {one["group"] for one in alone} == {archive}
+
+
 @pytest.fixture
 def account(tmp_path):
     server = moto.server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

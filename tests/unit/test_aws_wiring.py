@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -95,6 +96,34 @@ def test_the_archive_uses_the_database_that_was_made(endpoint, host):
     assert Templar(loader, variables=variables).template(fact) == host
 
 
+def test_the_database_is_awaited_only_by_the_task_that_needs_it():
+    loader = DataLoader()
+    waits = '"wait"'  # as tasks_from
+    assert waits not in json.dumps(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_build.yml")))
+    (play,) = loader.load_from_file(str(PROJECT / "playbooks/pacs.yml"))
+    (place,) = (number for number, task in enumerate(play["tasks"]) if "aws_database.yml" in json.dumps(task))
+    after = play["tasks"][place + 1]
+    assert after["ansible.builtin.import_role"] == {"name": "lightbox.pacs.postgresql"}
+    assert waits in json.dumps(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_database.yml")))
+
+
+def test_who_reaches_the_server_is_checked_on_aws_only():
+    assert value("verify_security_groups", aws_environment=None, __aws_is_used=False) == []
+    assert value("verify_security_groups_declared", __aws_is_used=False) == []
+    assert value("verify_security_groups_fail_on", __aws_is_used=False) == "high"
+    groups = [{"kind": "security_group", "name": "pacs-archive"}]
+    assert value("verify_security_groups", __aws_security_groups_resources=groups) == ["pacs-archive"]
+    assert value("verify_security_groups_declared", __aws_security_groups_declared=["it"]) == ["it"]
+    # After aws.yml, and alone.
+    assert value("verify_security_groups_vpc_id", aws_network={"vpc_id": "vpc-1"}) == "vpc-1"
+    assert value("verify_security_groups_vpc_id", aws_host={"vpc_id": "vpc-2"}) == "vpc-2"
+
+
+@pytest.mark.parametrize(("unmanaged", "fails"), [("remove", "high"), ("report", "never")])
+def test_undeclared_rules_that_may_stay_fail_no_check(unmanaged, fails):
+    assert value("verify_security_groups_fail_on", aws_security_groups_unmanaged=unmanaged) == fails
+
+
 def test_planned_subnets_have_the_zones_that_they_will_have():
     """So that a data volume in another zone is refused before anything is made."""
     region = {"availability_zones": [{"zone_name": zone} for zone in ZONES]}
@@ -125,3 +154,58 @@ def test_given_subnets_are_checked_before_anything_is_made():
 )
 def test_port_80_is_open_for_acme_over_http_only(answers, is_open):
     assert value("aws_security_groups_http_networks", **answers) == (["0.0.0.0/0", "::/0"] if is_open else [])
+
+
+def refusals(**answers: Any) -> list[str]:
+    """What the inventory's own assertions on tags answer."""
+    loader = DataLoader()
+    path = PROJECT / "playbooks/group_vars/all/assertions.yml"
+    variables = loader.load_from_file(str(path), trusted_as_template=True) | {"__aws_is_used": True} | answers
+    templar = Templar(loader, variables=variables)
+    about_tags = [one for one in variables["__pacs_assertions"] if "aws_tags is defined" in str(one.get("when"))]
+    assert len(about_tags) == 4
+    return [
+        templar.template(one["fail_msg"])
+        for one in about_tags
+        if templar.evaluate_conditional(one["when"]) and not templar.evaluate_conditional(one["that"])
+    ]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"cost-center": "radiology", "Straße 7": "", "Name": "theirs", "a_.:/=+-@": "B_.:/=+-@ 1"},
+        {"k" * 128: "v" * 256},
+        {f"tag{number}": "x" for number in range(45)},
+    ],
+)
+def test_tags_that_aws_takes(tags):
+    assert refusals(aws_tags=tags) == []
+    assert refusals() == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"aws:owner": "me"}, 'aws_tags contains "aws:owner", which AWS refuses as a name'),
+        ({"AWS:owner": "me"}, 'contains "AWS:owner"'),
+        ({"": "me"}, 'contains "", which'),
+        ({"k" * 129: "v"}, "kkk"),
+        ({"cost&care": "x"}, 'contains "cost&care"'),
+        ({2026: "x", "fine": "y"}, "aws_tags contains 2026, which"),
+        ({"cost": 7}, "aws_tags has a value for cost that AWS refuses"),
+        ({"cost": True}, "value for cost"),
+        ({"cost": None}, "value for cost"),
+        ({"cost": ["x"]}, "value for cost"),
+        ({"fine": "x", "owner": "Müller, Eva"}, "value for owner that"),
+        ({"cost": "x\n"}, "value for cost"),
+        ({"cost": "v" * 257}, "value for cost"),
+        ({"Cost": "1", "cost": "2"}, "aws_tags has cost more than once in different capitals"),
+        ({"name": "mine"}, "aws_tags has name more than once"),
+        ({f"tag{number}": "x" for number in range(46)}, "aws_tags has 46 tags"),
+    ],
+)
+def test_tags_that_aws_refuses_are_refused_before_anything_is_made(tags, message):
+    (refusal,) = refusals(aws_tags=tags)
+    assert message in refusal

@@ -948,6 +948,39 @@ def test_the_role_verify_reports_findings_and_fails_by_their_severity(rds, lines
     assert report["database"] == {"findings": (rds or {}).get("findings", []), "checked": []}
 
 
+SHOWN = {"table": ["HIGH    undeclared: …"], "summary": "2 security groups: 1 high", "findings": [{"id": "undeclared"}]}
+
+
+@pytest.mark.parametrize(
+    ("groups", "lines", "errors"),
+    [
+        (None, [], []),
+        ({"skipped": True}, [], []),
+        (SHOWN, [*SHOWN["table"], SHOWN["summary"]], []),
+        (
+            SHOWN | {"msg": "more is open"},
+            [*SHOWN["table"], SHOWN["summary"]],
+            ["more is open", "verify_security_groups_fail_on is high."],
+        ),
+        (
+            {"msg": "There is no security group archive"},
+            [],
+            ['The task "security_groups | Check who reaches the server" failed: There is no security group archive'],
+        ),
+    ],
+)
+def test_the_role_verify_reports_what_is_open_beyond_what_is_declared(groups, lines, errors):
+    verified = {"passed": True, "summary": "", "version": "", "checks": []}
+    given = {"__verify_result": verified, "inventory_hostname": "a", "verify_url": "https://a", "verify_modules": False}
+    role = Role("verify", ansible_check_mode=False, **given)
+    answers = {} if groups is None else {"__verify_security_groups": groups}
+    assert role.value("__verify_security_groups_lines", **answers) == lines
+    assert role.value("__verify_security_groups_errors", **answers) == errors
+    report = role.value("__verify_report", **answers)
+    assert report["passed"] is (errors == [])
+    assert report["security_groups"] == {"findings": (groups or {}).get("findings", [])}
+
+
 def test_the_role_verify_names_the_action_that_aws_refuses():
     refused = run_stubbed({"describe_db_instances": "AccessDenied"})
     errors = Role("verify").value("__verify_rds_errors", __verify_rds=refused)

@@ -156,7 +156,12 @@ def test_a_role_is_named_once():
     plays = [
         play for name in ("pacs", "verify") for play in yaml.safe_load((PROJECT / f"playbooks/{name}.yml").read_text())
     ]
-    in_plays = [entry["role"].removeprefix("lightbox.pacs.") for play in plays for entry in play["roles"]]
+    in_plays = [
+        (entry.get("role") or entry["ansible.builtin.import_role"]["name"]).removeprefix("lightbox.pacs.")
+        for play in plays
+        for entry in play.get("roles", []) + play.get("tasks", [])
+        if "ansible.builtin.include_tasks" not in entry
+    ]
     assert wiring["__pacs_roles"] == in_plays
     aws = yaml.safe_load((PROJECT / "playbooks/group_vars/all/wiring_aws.yml").read_text())["__aws_roles"]
     build = (PROJECT / "playbooks/tasks/aws_build.yml").read_text()
