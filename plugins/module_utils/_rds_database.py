@@ -44,8 +44,16 @@ _PENDING = (
     "StorageType",
 )
 
-# Statuses in which RDS takes a change, and those that end in no other without somebody's help.
-MODIFIABLE = ("available", "storage-full", "storage-optimization")
+# By https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html: statuses in which RDS accepts
+# changes, those in which clients can connect, too, and those that need somebody's help. In each other one RDS is at work.
+MODIFIABLE = ("available", "storage-full", "storage-initialization", "storage-optimization")
+REACHABLE = (
+    *MODIFIABLE,
+    "backing-up",
+    "configuring-enhanced-monitoring",
+    "configuring-iam-database-auth",
+    "configuring-log-exports",
+)
 BROKEN = (
     "failed",
     "inaccessible-encryption-credentials",
