@@ -44,8 +44,8 @@ _PENDING = (
     "StorageType",
 )
 
-# By https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html: statuses in which RDS accepts
-# changes, those in which clients can connect, too, and those that need somebody's help. In each other one RDS is at work.
+# Statuses in which RDS accepts changes, those in which clients can connect, too, and those that need somebody's help.
+# In each other one RDS is at work. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html
 MODIFIABLE = ("available", "storage-full", "storage-initialization", "storage-optimization")
 REACHABLE = (
     *MODIFIABLE,

@@ -17,8 +17,8 @@ description:
     C(shared_preload_libraries=pg_stat_statements), so that connections are encrypted and no statement is logged. Each
     is read back. A parameter that somebody else changed is set again, or reset to its default when it is not in
     O(parameters).
-  - A new instance is not enrolled in Amazon RDS Extended Support, which costs extra after the end of the major version's
-    standard support.
+  - A new instance is not enrolled in Amazon RDS Extended Support, which costs extra after the end of the major
+    version's standard support.
   - Nothing is changed when only something that cannot be changed differs; the module fails with the reasons.
 extends_documentation_fragment:
   - amazon.aws.common.modules
