@@ -247,7 +247,7 @@ database:
       type: bool
       sample: false
 parameters:
-  description: The parameters that were asked for, as they were read back from the parameter group.
+  description: The parameters that are set, as they were read back from the parameter group.
   returned: success, O(state=present)
   type: dict
   sample: {log_min_duration_statement: '-1', log_statement: none, rds.force_ssl: '1', work_mem: '16384'}
@@ -297,7 +297,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._rds_database import
 )
 
 Answer = dict[str, t.Any]
-INTERVAL = 15  # seconds between two questions about the instance's status
+INTERVAL = 15  # seconds between two queries of the instance's status
 GROUP_CHANGES = 20  # parameters that one call may change
 # Seconds for which RDS may not see what was made a moment ago, or be at work on an earlier change.
 RETRIED = {
@@ -544,14 +544,14 @@ class Rds:
         } | MANAGED_PARAMETERS
         if groups:
             self.set_tags("parameter group", groups[0]["DBParameterGroupArn"])
-        known = {one["ParameterName"]: one for one in self.find_parameters(group)} if groups else {}
-        current = {name: one.get("ParameterValue") for name, one in known.items()}
+        listed = {one["ParameterName"]: one for one in self.find_parameters(group)} if groups else {}
+        current = {name: one.get("ParameterValue") for name, one in listed.items()}
         changed = {name: value for name, value in wanted.items() if current.get(name) != value}
         self.check_values(
             {name: self.params["parameters"][name] for name in changed if name in self.params["parameters"]}, family
         )
         extra = sorted(
-            name for name, one in known.items() if name not in wanted and one.get("Source", "user") == "user"
+            name for name, one in listed.items() if name not in wanted and one.get("Source", "user") == "user"
         )
         if groups and not changed and not extra:
             return {name: current.get(name) for name in wanted}
@@ -570,9 +570,9 @@ class Rds:
             self.changed = True
             return dict(wanted)
         if not groups:
-            known = {one["ParameterName"]: one for one in self.find_parameters(group)}
-        self.write_parameters("modify_db_parameter_group", group, changed, known)
-        self.write_parameters("reset_db_parameter_group", group, dict.fromkeys(extra, ""), known)
+            listed = {one["ParameterName"]: one for one in self.find_parameters(group)}
+        self.write_parameters("modify_db_parameter_group", group, changed, listed)
+        self.write_parameters("reset_db_parameter_group", group, dict.fromkeys(extra, ""), listed)
         effective = {one["ParameterName"]: one.get("ParameterValue") for one in self.find_parameters(group)}
         if lost := [name for name, value in wanted.items() if effective.get(name) != value]:
             raise RdsError(
@@ -582,12 +582,12 @@ class Rds:
             )
         return {name: effective[name] for name in wanted}
 
-    def write_parameters(self, operation: str, group: str, changes: dict[str, str], known: dict[str, Answer]) -> None:
+    def write_parameters(self, operation: str, group: str, changes: dict[str, str], listed: dict[str, Answer]) -> None:
         entries = [
             {
                 "ParameterName": name,
                 # One that is read at the start only is refused with `immediate`.
-                "ApplyMethod": "pending-reboot" if known.get(name, {}).get("ApplyType") == "static" else "immediate",
+                "ApplyMethod": "pending-reboot" if listed.get(name, {}).get("ApplyType") == "static" else "immediate",
                 **({"ParameterValue": value} if operation.startswith("modify") else {}),
             }
             for name, value in sorted(changes.items())
@@ -601,16 +601,16 @@ class Rds:
         """Refuse what RDS would refuse, before the first of several changes."""
         if not parameters:
             return
-        known: dict[str, Answer] = {}
+        listed: dict[str, Answer] = {}
         marker: Answer = {}
         while True:
             answer = self.call("describe_engine_default_parameters", DBParameterGroupFamily=family, **marker)
             defaults = answer["EngineDefaults"]
-            known.update({one["ParameterName"]: one for one in defaults["Parameters"]})
+            listed.update({one["ParameterName"]: one for one in defaults["Parameters"]})
             if not defaults.get("Marker"):
                 break
             marker = {"Marker": defaults["Marker"]}
-        if errors := find_value_errors(parameters, known, family):
+        if errors := find_value_errors(parameters, listed, family):
             raise RdsError(" ".join(errors))
 
     def set_tags(self, place: str, arn: str, current: list[Answer] | None = None) -> None:
@@ -625,7 +625,7 @@ class Rds:
         if removed:
             self.write("remove_tags_from_resource", ResourceName=arn, TagKeys=removed)
 
-    # What is asked for.
+    # The states.
 
     def set_present(self) -> Answer:
         instance = self.find_instance()
