@@ -112,7 +112,7 @@ def aws_subnets(
                 "zone": zone,
                 "state": "available",
                 "tags": {**(tags or {}), "Name": own_name},
-                # The server gets its public address where it asks for one.
+                # The server requests its public address itself.
                 "map_public": False,
             }
             one = found.get(wanted["cidr"], {})

@@ -78,12 +78,12 @@ def group_rules(group: Facts, declared: Facts, groups: Mapping[str, str]) -> Ite
         (group["ip_permissions"], declared["rules"], "incoming", "from"),
         (group["ip_permissions_egress"], declared["rules_egress"], "outgoing", "to"),
     ):
-        known = set(declared_targets(rules, groups))
+        targets = set(declared_targets(rules, groups))
         for permission in permissions:
             ports = describe_ports(permission)
             for key, name in TARGETS.items():
                 for target in permission.get(key) or []:
-                    if (ports, target[name]) not in known:
+                    if (ports, target[name]) not in targets:
                         comment = f" ({target['description']})" if target.get("description") else ""
                         yield f"{group['group_name']}: {way} {ports} {side} {target[name]}{comment}"
 

@@ -67,7 +67,7 @@ REQUIRED_LOG_PARAMETERS = ("log_statement", "log_min_duration_statement")
 
 
 class UnknownError(Exception):
-    """A fact could not be read. The text says why; `action` is the service:Action that was refused, or empty."""
+    """A fact could not be read. The text is the reason; `action` is the service:Action that was refused, or empty."""
 
     def __init__(self, reason: str, action: str = "") -> None:
         super().__init__(reason)
@@ -75,7 +75,7 @@ class UnknownError(Exception):
 
 
 class NotApplicable(Exception):
-    """The check does not apply to this instance, or was not asked for. The text says why."""
+    """The check does not apply to this instance, or was not requested. The text is the reason."""
 
 
 class Facts:
@@ -271,7 +271,7 @@ def publicly_accessible(facts: Facts) -> Seen:
 @kind(
     "high",
     "rds.force_ssl = 1, in effect",
-    "Set rds.force_ssl to 1 in the instance's parameter group, and reboot when it asks for it.",
+    "Set rds.force_ssl to 1 in the instance's parameter group, and reboot when its status is pending-reboot.",
 )
 def tls_not_forced(facts: Facts) -> Seen:
     parameter, group = facts.parameter("rds.force_ssl"), facts.group()
@@ -439,7 +439,7 @@ def minor_upgrades_off(facts: Facts) -> Seen:
     return on, f"minor upgrades are {'on' if on else 'off'}"
 
 
-@kind("medium", "a standby, as multi_az asks for", "Set MultiAZ to true.")
+@kind("medium", "a standby, as multi_az is set", "Set MultiAZ to true.")
 def not_multi_az(facts: Facts) -> Seen:
     if not facts.options["multi_az"]:
         raise NotApplicable("multi_az does not ask for a standby")

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, the lightbox.pacs maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an RDS PostgreSQL instance is and has to be, as the API writes both. No call is made here."""
+"""Current and desired settings of an RDS PostgreSQL instance, in the API's terms. No call is made here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_.]*\Z")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY, _WEEK = 24 * 60, 7 * 24 * 60
 
-# Settings that RDS may keep for the maintenance window, of those that this module makes.
+# Settings of this module whose change RDS may defer to the maintenance window.
 _PENDING = (
     "AllocatedStorage",
     "BackupRetentionPeriod",
@@ -44,8 +44,16 @@ _PENDING = (
     "StorageType",
 )
 
-# Statuses in which RDS takes a change, and those that end in no other without somebody's help.
-MODIFIABLE = ("available", "storage-full", "storage-optimization")
+# Statuses in which RDS accepts changes, those in which clients can connect, too, and those that need somebody's help.
+# In each other one RDS is at work. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html
+MODIFIABLE = ("available", "storage-full", "storage-initialization", "storage-optimization")
+REACHABLE = (
+    *MODIFIABLE,
+    "backing-up",
+    "configuring-enhanced-monitoring",
+    "configuring-iam-database-auth",
+    "configuring-log-exports",
+)
 BROKEN = (
     "failed",
     "inaccessible-encryption-credentials",
@@ -61,7 +69,7 @@ BROKEN = (
 
 
 class RdsError(Exception):
-    """What is asked for cannot be had. The message says what to set instead."""
+    """RDS does not offer the requested settings. The message has what to set instead."""
 
 
 def describe_option(name: str) -> str:
@@ -175,7 +183,7 @@ def choose_version(wanted: str, versions: list[dict[str, t.Any]]) -> dict[str, t
 
 
 def find_class_errors(params: dict[str, t.Any], version: str, options: list[dict[str, t.Any]]) -> list[str]:
-    """Return why the instance class cannot be had.
+    """Return why RDS does not offer the instance class.
 
     options: OrderableDBInstanceOptions of DescribeOrderableDBInstanceOptions for this class and version.
     """
@@ -256,7 +264,7 @@ def parameter_group_name(name: str, version: str) -> str:
 
 
 def build_settings(params: dict[str, t.Any], version: str) -> dict[str, t.Any]:
-    """Return what has to be, in the names of CreateDBInstance, without what can never change."""
+    """Return the desired settings, in the names of CreateDBInstance, without those that can never change."""
     settings = {
         "AllocatedStorage": params["storage_gb"],
         "AutoMinorVersionUpgrade": params["minor_upgrades"],
@@ -339,7 +347,7 @@ def find_changes(params: dict[str, t.Any], instance: dict[str, t.Any]) -> dict[s
 
 
 def is_allowed(value: str, allowed: str) -> bool:
-    """Whether a value is one of AllowedValues, such as '0,1', '64-8388607' or 'on,off'; formulas are RDS's to judge."""
+    """Whether a value is one of AllowedValues, such as '0,1', '64-8388607' or 'on,off'. RDS validates formulas."""
     if not allowed or "{" in value:
         return True
     for part in map(str.strip, allowed.split(",")):
@@ -351,21 +359,22 @@ def is_allowed(value: str, allowed: str) -> bool:
     return False
 
 
-def find_value_errors(parameters: dict[str, t.Any], known: dict[str, dict[str, t.Any]], family: str) -> list[str]:
-    """Return which parameters RDS would refuse. known: by name, those of DescribeEngineDefaultParameters."""
+def find_value_errors(parameters: dict[str, t.Any], listed: dict[str, dict[str, t.Any]], family: str) -> list[str]:
+    """Return which parameters RDS would refuse. listed: by name, those of DescribeEngineDefaultParameters."""
     option, found = describe_option("parameters"), []
     for name, value in sorted(parameters.items()):
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean {near[0]}?" if near else ""
+        if name not in listed:
+            similar = difflib.get_close_matches(name, listed, 1)
+            hint = f" Did you mean {similar[0]}?" if similar else ""
             found.append(f"{option} sets {name}, which is not a parameter of {family}.{hint}")
-        elif not known[name].get("IsModifiable", True):
+        elif not listed[name].get("IsModifiable", True):
             found.append(f"{option} sets {name}, which RDS does not let anybody change. Remove it.")
-        elif known[name].get("DataType") != "list" and not is_allowed(
-            format_parameter(value), known[name].get("AllowedValues") or ""
+        elif listed[name].get("DataType") != "list" and not is_allowed(
+            format_parameter(value), listed[name].get("AllowedValues") or ""
         ):
             found.append(
-                f"{option} sets {name} to '{format_parameter(value)}'. Set it to one of {known[name]['AllowedValues']}."
+                f"{option} sets {name} to '{format_parameter(value)}'. Set it to one of "
+                f"{listed[name]['AllowedValues']}."
             )
     return found
 

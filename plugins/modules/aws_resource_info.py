@@ -321,7 +321,7 @@ def format_time(when: t.Any) -> str:
 
 
 class Account:
-    """The resources of one environment, as one method for each kind that yields them."""
+    """The resources of one environment, with one method for each kind."""
 
     def __init__(self, module: AwsModule, environment: str) -> None:
         self.module = module
@@ -586,7 +586,7 @@ class Account:
     def db_snapshot(self) -> t.Iterator[Resource]:
         for found in self.call("rds", "describe_db_snapshots", SnapshotType="manual")["DBSnapshots"]:
             tags = read_tags(found, "TagList")
-            # A snapshot has the tags of its database only where that was asked for.
+            # A snapshot has the tags of its database only with CopyTagsToSnapshot.
             if self.environment in (tags.get(TAG), found["DBInstanceIdentifier"]):
                 yield {
                     "name": found["DBSnapshotIdentifier"],

@@ -133,7 +133,7 @@ ROLE_INTERVAL = 5
 
 
 class FlowLogError(Exception):
-    """AWS answered that it did not do a part of what was asked for. The text is AWS's."""
+    """AWS did not do a part of the request. The text is AWS's."""
 
 
 def describe(found: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -194,7 +194,7 @@ def update_tags(client: t.Any, flow_log: dict[str, t.Any], tags: dict[str, str])
 
 
 def ensure(module: AwsModule, client: t.Any) -> dict[str, t.Any]:
-    """Bring about what was asked for, except in check mode. Return the module's result."""
+    """Create, change or delete the flow log, except in check mode. Return the module's result."""
     params, is_present = module.params, module.params["state"] == "present"
     existing = find(client, params["vpc_id"], params["log_group"])
     wanted = {name: params[name] for name in ("vpc_id", "log_group", "traffic", "role_arn")}

@@ -56,10 +56,6 @@ instance_types:
       type: list
       elements: str
       sample: [arm64]
-    memory_mb:
-      description: Its memory in MiB.
-      type: int
-      sample: 8192
     zones:
       description: Availability zones that offer it.
       type: list
@@ -94,7 +90,6 @@ def find_types(client: t.Any, names: list[str]) -> list[dict[str, t.Any]]:
         {
             "name": one["InstanceType"],
             "architectures": sorted(one["ProcessorInfo"]["SupportedArchitectures"]),
-            "memory_mb": one["MemoryInfo"]["SizeInMiB"],
             "zones": sorted(offer["Location"] for offer in offers if offer["InstanceType"] == one["InstanceType"]),
         }
         for one in found

@@ -10,8 +10,9 @@ short_description: Manage an IAM role that an AWS service uses
 version_added: 0.2.0
 author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
-  - Creates, changes or deletes an IAM role that one AWS service assumes, with one inline policy.
-  - The role has no more rights than O(statements). Other inline policies are deleted and managed policies detached.
+  - Creates, changes or deletes an IAM role that one AWS service assumes.
+  - The role has no more rights than O(statements) and O(managed_policies). Other inline policies are deleted, and other
+    managed policies detached.
   - Unlike M(amazon.aws.iam_role) it never makes an instance profile, in every release of amazon.aws.
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -27,7 +28,7 @@ attributes:
     support: full
 options:
   name:
-    description: Name of the role, which is that of its policy, too.
+    description: Name of the role, and of its inline policy.
     type: str
     required: true
   state:
@@ -44,9 +45,17 @@ options:
     type: str
     default: ""
   statements:
-    description: Statements of the policy, what the role may do. Required with O(state=present).
+    description:
+      - Statements of the role's inline policy. Empty means none.
+      - This or O(managed_policies) is required with O(state=present).
     type: list
     elements: dict
+    default: []
+  managed_policies:
+    description: ARNs of the managed policies that are attached to the role.
+    type: list
+    elements: str
+    default: []
   description:
     description: Description of the role.
     type: str
@@ -58,8 +67,8 @@ options:
 notes:
   - Needs the permissions C(iam:GetRole), C(iam:ListRolePolicies), C(iam:GetRolePolicy) and
     C(iam:ListAttachedRolePolicies); to change the role also C(iam:CreateRole), C(iam:UpdateAssumeRolePolicy),
-    C(iam:UpdateRole), C(iam:TagRole), C(iam:UntagRole), C(iam:PutRolePolicy), C(iam:DeleteRolePolicy) and
-    C(iam:DetachRolePolicy); to delete it C(iam:DeleteRole).
+    C(iam:UpdateRole), C(iam:TagRole), C(iam:UntagRole), C(iam:PutRolePolicy), C(iam:DeleteRolePolicy),
+    C(iam:AttachRolePolicy) and C(iam:DetachRolePolicy); to delete it C(iam:DeleteRole).
 """
 
 EXAMPLES = r"""
@@ -74,6 +83,12 @@ EXAMPLES = r"""
         Resource: arn:aws:logs:eu-central-1:123456789012:log-group:radiology-flow-logs:*
     tags:
       Name: radiology-flow-logs
+
+- name: Let Session Manager administer instances
+  lightbox.pacs.iam_service_role:
+    name: radiology
+    service: ec2.amazonaws.com
+    managed_policies: [arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore]
 
 - name: Delete the role
   lightbox.pacs.iam_service_role:
@@ -159,7 +174,7 @@ class Role:
             "tags": boto3_tag_list_to_ansible_dict(role.get("Tags", [])),
             "trust": role["AssumeRolePolicyDocument"],
             "policies": policies,
-            "attached": [policy["PolicyArn"] for policy in attached],
+            "attached": sorted(policy["PolicyArn"] for policy in attached),
         }
 
     def create(self) -> Answer:
@@ -186,17 +201,22 @@ class Role:
         if current["description"] != self.params["description"]:
             self.write("update_role", Description=self.params["description"])
         self.ensure_tags(current["tags"])
-        self.remove_policies(current, keep=self.name)
+        inline = {self.name: self.policy} if self.params["statements"] else {}
+        managed = sorted(set(self.params["managed_policies"]))
+        self.remove_policies(current, keep={*inline, *managed})
         policy = current["policies"].get(self.name)
-        if policy is None or compare_policies(policy, self.policy):
+        if inline and (policy is None or compare_policies(policy, self.policy)):
             self.write("put_role_policy", PolicyName=self.name, PolicyDocument=self.module.jsonify(self.policy))
+        for arn in managed:
+            if arn not in current["attached"]:
+                self.write("attach_role_policy", PolicyArn=arn)
         return {
             "arn": current["arn"],
             "description": self.params["description"],
             "tags": self.params["tags"],
             "trust": self.trust,
-            "policies": {self.name: self.policy},
-            "attached": [],
+            "policies": inline,
+            "attached": managed,
         }
 
     def ensure_tags(self, current: dict[str, str]) -> None:
@@ -208,16 +228,17 @@ class Role:
         if changed:
             self.write("tag_role", Tags=ansible_dict_to_boto3_tag_list(changed))
 
-    def remove_policies(self, current: Answer, keep: str = "") -> None:
+    def remove_policies(self, current: Answer, keep: set[str]) -> None:
         for name in current["policies"]:
-            if name != keep:
+            if name not in keep:
                 self.write("delete_role_policy", PolicyName=name)
         for arn in current["attached"]:
-            self.write("detach_role_policy", PolicyArn=arn)
+            if arn not in keep:
+                self.write("detach_role_policy", PolicyArn=arn)
 
     def ensure_absent(self, found: Answer) -> Answer:
         if found:
-            self.remove_policies(found)
+            self.remove_policies(found, keep=set())
             self.write("delete_role")
         return {}
 
@@ -229,13 +250,16 @@ def main() -> None:
             "state": {"type": "str", "choices": ["absent", "present"], "default": "present"},
             "service": {"type": "str"},
             "account_id": {"type": "str", "default": ""},
-            "statements": {"type": "list", "elements": "dict"},
+            "statements": {"type": "list", "elements": "dict", "default": []},
+            "managed_policies": {"type": "list", "elements": "str", "default": []},
             "description": {"type": "str", "default": ""},
             "tags": {"type": "dict", "default": {}},
         },
-        required_if=[("state", "present", ["service", "statements"])],
+        required_if=[("state", "present", ["service"])],
         supports_check_mode=True,
     )
+    if module.params["state"] == "present" and not (module.params["statements"] or module.params["managed_policies"]):
+        module.fail_json(msg="Neither statements nor managed_policies is set. Set one of them to what the role may do.")
     role = Role(module)
     try:
         before = role.read()

@@ -42,7 +42,7 @@ options:
     type: str
     default: ""
   multi_az:
-    description: Whether a standby in another zone is asked for.
+    description: Whether a standby in another zone is expected.
     type: bool
     default: false
   backup_days:
@@ -176,7 +176,7 @@ findings:
         - V(engine_unsupported) (high), RDS's standard support of the major version has ended.
         - V(engine_support_ends) (medium), it ends in less than 180 days.
         - V(minor_upgrades_off) (low), minor versions are not upgraded.
-        - V(not_multi_az) (medium), there is no standby although O(multi_az) asks for it.
+        - V(not_multi_az) (medium), there is no standby although O(multi_az) is set.
         - V(master_password_not_managed) (medium), RDS does not manage and rotate the master password.
         - V(tags_not_copied) (low), snapshots do not get the instance's tags.
         - V(statements_logged) (high), queries are logged, by the parameter group or for the archive's user.
@@ -227,7 +227,7 @@ checked:
       description: What was seen.
       type: str
 not_checked:
-  description: What was not checked because it does not apply or was not asked for.
+  description: What was not checked because it does not apply or was not requested.
   returned: when the instance could be described
   type: list
   elements: dict

@@ -17,6 +17,8 @@ description:
     C(shared_preload_libraries=pg_stat_statements), so that connections are encrypted and no statement is logged. Each
     is read back. A parameter that somebody else changed is set again, or reset to its default when it is not in
     O(parameters).
+  - A new instance is not enrolled in Amazon RDS Extended Support, which costs extra after the end of the major
+    version's standard support.
   - Nothing is changed when only something that cannot be changed differs; the module fails with the reasons.
 extends_documentation_fragment:
   - amazon.aws.common.modules
@@ -245,7 +247,7 @@ database:
       type: bool
       sample: false
 parameters:
-  description: The parameters that were asked for, as they were read back from the parameter group.
+  description: The parameters that are set, as they were read back from the parameter group.
   returned: success, O(state=present)
   type: dict
   sample: {log_min_duration_statement: '-1', log_statement: none, rds.force_ssl: '1', work_mem: '16384'}
@@ -276,6 +278,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._rds_database import
     BROKEN,
     MANAGED_PARAMETERS,
     MODIFIABLE,
+    REACHABLE,
     RdsError,
     build_settings,
     choose_version,
@@ -294,8 +297,16 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._rds_database import
 )
 
 Answer = dict[str, t.Any]
-INTERVAL = 15  # seconds between two questions about the instance's status
+INTERVAL = 15  # seconds between two queries of the instance's status
 GROUP_CHANGES = 20  # parameters that one call may change
+# Seconds for which RDS may not see what was made a moment ago, or be at work on an earlier change.
+RETRIED = {
+    "DBParameterGroupNotFound": 120,
+    "DBSubnetGroupNotFoundFault": 120,
+    "InvalidDBInstanceState": 600,
+    "KMSKeyNotAccessibleFault": 120,
+}
+RETRY_INTERVAL = 5
 # From this size (GiB) on, RDS changes the size or type of gp3 storage of PostgreSQL only together with its IOPS, and
 # refuses them below. https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html
 STRIPED_SIZE = 400
@@ -324,6 +335,18 @@ class Rds:
         """Make a call that changes something, unless in check mode."""
         self.changed = True
         return {} if self.module.check_mode else self.call(operation, **arguments)
+
+    def write_with_retries(self, operation: str, **arguments: t.Any) -> None:
+        """Make a call that changes the instance, again while RDS is not ready for it."""
+        begin = time.monotonic()
+        while True:
+            try:
+                self.write(operation, **arguments)
+                return
+            except ClientError as error:
+                if time.monotonic() - begin >= RETRIED.get(error.response["Error"]["Code"], 0):
+                    raise
+                time.sleep(RETRY_INTERVAL)
 
     def find_all(self, operation: str, key: str, missing: str = "", **arguments: t.Any) -> list[Answer] | None:
         """Return all entries of an answer; None where the error `missing` is the answer."""
@@ -382,11 +405,11 @@ class Rds:
                 )
             time.sleep(INTERVAL)
 
-    def wait_until_available(self) -> Answer:
+    def wait_until_available(self, statuses: tuple[str, ...] = REACHABLE) -> Answer:
         def is_available(instance: Answer | None) -> bool:
             return (
                 instance is not None
-                and instance["DBInstanceStatus"] in MODIFIABLE
+                and instance["DBInstanceStatus"] in statuses
                 and not (self.params["apply_immediately"] and find_pending(instance))  # RDS needs a moment to begin
                 and bool((instance.get("Endpoint") or {}).get("Address"))
                 and (instance.get("MasterUserSecret") or {}).get("SecretStatus") != "creating"
@@ -426,11 +449,13 @@ class Rds:
             del settings["MaxAllocatedStorage"]
         self.note("instance", {}, settings)
         key = self.params["kms_key_id"]
-        self.write(
+        self.write_with_retries(
             "create_db_instance",
             DBInstanceIdentifier=self.name,
             DBSubnetGroupName=self.name,
             Engine="postgres",
+            # Otherwise AWS charges for each hour after the end of the major version's standard support.
+            EngineLifecycleSupport="open-source-rds-extended-support-disabled",
             MasterUsername=self.params["administrator"],
             StorageEncrypted=True,
             Tags=self.tags,
@@ -449,7 +474,7 @@ class Rds:
         if instance["DBInstanceStatus"] not in MODIFIABLE and not self.module.check_mode:
             if not self.params["wait"]:
                 return sorted(changes | forced)
-            return self.change_instance(self.wait_until_available())
+            return self.change_instance(self.wait_until_available(MODIFIABLE))
         self.note("instance", {name: current[name] for name in changes}, changes)
         arguments = forced | changes
         size = arguments.get("AllocatedStorage", current["AllocatedStorage"])
@@ -459,7 +484,7 @@ class Rds:
             arguments["DBPortNumber"] = arguments.pop("Port")
         if "ManageMasterUserPassword" in arguments and self.params["kms_key_id"]:
             arguments["MasterUserSecretKmsKeyId"] = self.params["kms_key_id"]
-        self.write(
+        self.write_with_retries(
             "modify_db_instance",
             DBInstanceIdentifier=self.name,
             ApplyImmediately=self.params["apply_immediately"],
@@ -519,14 +544,14 @@ class Rds:
         } | MANAGED_PARAMETERS
         if groups:
             self.set_tags("parameter group", groups[0]["DBParameterGroupArn"])
-        known = {one["ParameterName"]: one for one in self.find_parameters(group)} if groups else {}
-        current = {name: one.get("ParameterValue") for name, one in known.items()}
+        listed = {one["ParameterName"]: one for one in self.find_parameters(group)} if groups else {}
+        current = {name: one.get("ParameterValue") for name, one in listed.items()}
         changed = {name: value for name, value in wanted.items() if current.get(name) != value}
         self.check_values(
             {name: self.params["parameters"][name] for name in changed if name in self.params["parameters"]}, family
         )
         extra = sorted(
-            name for name, one in known.items() if name not in wanted and one.get("Source", "user") == "user"
+            name for name, one in listed.items() if name not in wanted and one.get("Source", "user") == "user"
         )
         if groups and not changed and not extra:
             return {name: current.get(name) for name in wanted}
@@ -545,9 +570,9 @@ class Rds:
             self.changed = True
             return dict(wanted)
         if not groups:
-            known = {one["ParameterName"]: one for one in self.find_parameters(group)}
-        self.write_parameters("modify_db_parameter_group", group, changed, known)
-        self.write_parameters("reset_db_parameter_group", group, dict.fromkeys(extra, ""), known)
+            listed = {one["ParameterName"]: one for one in self.find_parameters(group)}
+        self.write_parameters("modify_db_parameter_group", group, changed, listed)
+        self.write_parameters("reset_db_parameter_group", group, dict.fromkeys(extra, ""), listed)
         effective = {one["ParameterName"]: one.get("ParameterValue") for one in self.find_parameters(group)}
         if lost := [name for name, value in wanted.items() if effective.get(name) != value]:
             raise RdsError(
@@ -557,12 +582,12 @@ class Rds:
             )
         return {name: effective[name] for name in wanted}
 
-    def write_parameters(self, operation: str, group: str, changes: dict[str, str], known: dict[str, Answer]) -> None:
+    def write_parameters(self, operation: str, group: str, changes: dict[str, str], listed: dict[str, Answer]) -> None:
         entries = [
             {
                 "ParameterName": name,
                 # One that is read at the start only is refused with `immediate`.
-                "ApplyMethod": "pending-reboot" if known.get(name, {}).get("ApplyType") == "static" else "immediate",
+                "ApplyMethod": "pending-reboot" if listed.get(name, {}).get("ApplyType") == "static" else "immediate",
                 **({"ParameterValue": value} if operation.startswith("modify") else {}),
             }
             for name, value in sorted(changes.items())
@@ -576,16 +601,16 @@ class Rds:
         """Refuse what RDS would refuse, before the first of several changes."""
         if not parameters:
             return
-        known: dict[str, Answer] = {}
+        listed: dict[str, Answer] = {}
         marker: Answer = {}
         while True:
             answer = self.call("describe_engine_default_parameters", DBParameterGroupFamily=family, **marker)
             defaults = answer["EngineDefaults"]
-            known.update({one["ParameterName"]: one for one in defaults["Parameters"]})
+            listed.update({one["ParameterName"]: one for one in defaults["Parameters"]})
             if not defaults.get("Marker"):
                 break
             marker = {"Marker": defaults["Marker"]}
-        if errors := find_value_errors(parameters, known, family):
+        if errors := find_value_errors(parameters, listed, family):
             raise RdsError(" ".join(errors))
 
     def set_tags(self, place: str, arn: str, current: list[Answer] | None = None) -> None:
@@ -600,7 +625,7 @@ class Rds:
         if removed:
             self.write("remove_tags_from_resource", ResourceName=arn, TagKeys=removed)
 
-    # What is asked for.
+    # The states.
 
     def set_present(self) -> Answer:
         instance = self.find_instance()
@@ -628,6 +653,8 @@ class Rds:
             }
         instance = self.wait_until_available() if self.params["wait"] else self.get_instance()
         if describe_instance(instance)["pending_reboot"] and self.params["apply_immediately"]:
+            if self.params["wait"]:
+                instance = self.wait_until_available(MODIFIABLE)
             if instance["DBInstanceStatus"] in MODIFIABLE:
                 self.write("reboot_db_instance", DBInstanceIdentifier=self.name)
                 instance = self.wait_until_available() if self.params["wait"] else self.get_instance()
@@ -660,14 +687,14 @@ class Rds:
                         f"The DB instance {self.name} is protected against deletion. To delete it, set "
                         f"{describe_option('deletion_protection')} to false."
                     )
-                self.write(
+                self.write_with_retries(
                     "modify_db_instance",
                     DBInstanceIdentifier=self.name,
                     DeletionProtection=False,
                     ApplyImmediately=True,
                 )
             snapshot = self.params["final_snapshot"]
-            self.write(
+            self.write_with_retries(
                 "delete_db_instance",
                 DBInstanceIdentifier=self.name,
                 **({"FinalDBSnapshotIdentifier": snapshot} if snapshot else {}),

@@ -257,7 +257,7 @@ SOURCES = {"type": "list", "elements": "str", "required": True}
 
 
 class GroupError(Exception):
-    """A group does not exist, or its name is not unique. The text says which."""
+    """A group does not exist, or its name is not unique. The text has which."""
 
 
 @AWSRetry.jittered_backoff()

@@ -48,8 +48,8 @@ def tasks(name: str) -> dict[str, dict[str, Any]]:
 
 
 def removed(**facts: Any) -> list[str]:
-    doomed = tasks("aws_destroy_confirm")["Remember what is removed"]["ansible.builtin.set_fact"]["__aws_doomed"]
-    return [one["id"] for one in template(doomed.strip("{} "), **facts)]
+    to_remove = tasks("aws_destroy_confirm")["Set what is removed"]["ansible.builtin.set_fact"]["__aws_to_remove"]
+    return [one["id"] for one in template(to_remove.strip("{} "), **facts)]
 
 
 def test_images_key_and_snapshots_stay():
@@ -68,7 +68,7 @@ def test_images_that_would_go_with_the_server_are_refused():
     assert template(task["when"], **facts) is True
     assert template(task["when"], **facts, aws_destroy_data="delete the images of lab") is False
     assert template(task["when"]) is False
-    assert template("__aws_lost[0].id", **facts) == "vol-data"
+    assert template("__aws_unprotected_volumes[0].id", **facts) == "vol-data"
 
 
 def test_a_vpc_that_the_inventory_gave_is_not_touched():
@@ -92,7 +92,7 @@ def test_a_vpc_that_the_inventory_gave_is_not_touched():
 )
 def test_only_the_name_of_the_environment_confirms(facts, refused):
     task = tasks("aws_destroy_confirm")["Refuse to remove without the name"]
-    assert template(task["when"], __aws_doomed=EXISTING, **facts) is refused
+    assert template(task["when"], __aws_to_remove=EXISTING, **facts) is refused
     message = template(task["ansible.builtin.fail"]["msg"].split("'", 2)[1].strip("{} "), **facts)
     assert message == template("__aws_destroy_answer", **facts)
 
@@ -126,7 +126,7 @@ def test_nothing_is_written_before_it_is_confirmed():
             assert readers & set(task), task["name"]
     text = (PROJECT / "playbooks/aws_destroy.yml").read_text()
     assert text.index("tasks/aws_destroy_confirm.yml") < text.index("tasks/aws_destroy.yml")
-    assert "when: __aws_doomed != [] and not ansible_check_mode" in text
+    assert "when: __aws_to_remove != [] and not ansible_check_mode" in text
 
 
 def test_a_removal_handles_every_kind_but_what_it_keeps():
@@ -156,15 +156,16 @@ def test_the_end_lists_what_stays():
     task = tasks("aws_destroy_summary")["Show what stays"]
     left = [resource("kms_key", name="alias/lab"), DATA, resource("db_snapshot", id="lab-final", size_gb=50)]
     expression = task["ansible.builtin.debug"]["msg"].strip("{} ")
-    shown = template(expression, __aws_doomed=EXISTING, __aws_left={"resources": left}, **task["vars"]).splitlines()
+    shown = template(expression, __aws_to_remove=EXISTING, __aws_left={"resources": left}, **task["vars"]).splitlines()
     assert shown[0] == "What stays of lab:"
     assert len(shown) == 6
     assert all("costs each month" in line for line in shown[1:4])
     assert shown[4].endswith("with aws_destroy_data set to: delete the images of lab")
     assert "Delete it last." in shown[5]
     assert (
-        template(expression, __aws_doomed=[], __aws_left={"resources": []}, **task["vars"]) == "Nothing is left of lab."
+        template(expression, __aws_to_remove=[], __aws_left={"resources": []}, **task["vars"])
+        == "Nothing is left of lab."
     )
-    planned = template(expression, __aws_doomed=EXISTING[1:6], ansible_check_mode=True, **task["vars"])
+    planned = template(expression, __aws_to_remove=EXISTING[1:6], ansible_check_mode=True, **task["vars"])
     assert planned.startswith("What would stay of lab:\n")
     assert "vpc-1" not in planned

@@ -346,6 +346,23 @@ def test_new_groups_are_not_kept_as_they_are(role):
     assert role.value(kept, aws_security_groups_unmanaged="remove", **found) == []
 
 
+def test_the_outgoing_rule_of_aws_is_recognized(role):
+    anywhere = [{"cidr_ip": "0.0.0.0/0"}]
+    everything = permission("-1", None, None, ip_ranges=anywhere)
+    groups = {
+        "a": [everything],
+        "a6": [everything | {"ipv6_ranges": [{"cidr_ipv6": "::/0"}]}],
+        "b": [],
+        "c": [permission("-1", None, None, ip_ranges=[{"cidr_ip": "10.0.0.0/8"}])],
+        "d": [everything, permission("tcp", 443, 443, ip_ranges=anywhere)],
+        "e": [permission("tcp", 443, 443, ip_ranges=anywhere)],
+        "f": [permission("-1", None, None, ip_ranges=[OPEN])],
+    }
+    found = [{"group_name": name, "ip_permissions_egress": rules} for name, rules in groups.items()]
+    value = role.value("__aws_security_groups_unfinished", __aws_security_groups_found={"security_groups": found})
+    assert value == ["a", "a6"]
+
+
 # The role on moto.
 
 
@@ -456,6 +473,15 @@ def test_groups_are_made_and_repaired(account):
     assert "radiology-archive: incoming tcp 22 from 0.0.0.0/0" in kept
     assert "changed=0 " in kept
     assert account.groups() == opened
+    # As if a run had been interrupted before it replaced AWS's rule.
+    archive = {"GroupId": made["radiology-archive"]["GroupId"]}
+    account.ec2.revoke_security_group_egress(**archive, IpPermissions=made["radiology-archive"]["IpPermissionsEgress"])
+    everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    account.ec2.authorize_security_group_egress(**archive, IpPermissions=[everything])
+    assert "changed=1 " in account.run("-e", "aws_security_groups_unmanaged=report")
+    closed = account.groups()["radiology-archive"]
+    assert closed["IpPermissions"] == opened["radiology-archive"]["IpPermissions"]
+    assert not [rule for rule in closed["IpPermissionsEgress"] if rule["IpProtocol"] == "-1"]
     removed = account.run()
     assert "radiology-archive: incoming tcp 22 from 0.0.0.0/0" in removed
     assert "changed=1 " in removed

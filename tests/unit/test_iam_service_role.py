@@ -91,6 +91,40 @@ def test_a_run_that_ended_early_is_completed(account):
     assert described(account) == AS_WANTED
 
 
+MANAGED = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+
+
+def managed_policies(iam: Any) -> list[str]:
+    return [one["PolicyArn"] for one in described(iam)["attached"]]
+
+
+def test_managed_policies_and_again(account, monkeypatch):
+    monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+    other = account.create_policy(
+        PolicyName="other", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": STATEMENTS})
+    )["Policy"]["Arn"]
+    given: dict[str, Any] = {"statements": [], "managed_policies": [MANAGED]}
+    with recorded_calls() as calls:
+        assert run(check=True, **given)["changed"]
+    assert set(calls) <= READ
+    with failing("AttachRolePolicy", "ServiceFailure", times=1):
+        assert run(**given)["failed"]
+    assert run(**given)["diff"]["after"]["attached"] == [MANAGED]
+    assert managed_policies(account) == [MANAGED]
+    assert described(account)["policies"] == {}
+    assert not run(**given)["changed"]
+    account.attach_role_policy(RoleName=NAME, PolicyArn=other)
+    account.detach_role_policy(RoleName=NAME, PolicyArn=MANAGED)
+    assert run(**given)["changed"]
+    assert managed_policies(account) == [MANAGED]
+    assert run()["changed"]  # statements in place of it
+    assert described(account) == AS_WANTED
+    assert run(**given)["changed"]
+    assert (described(account)["policies"], managed_policies(account)) == ({}, [MANAGED])
+    assert run_module("iam_service_role", name=NAME, state="absent")["changed"]
+    assert account.list_roles()["Roles"] == []
+
+
 def test_delete_and_again(account):
     run()
     account.put_role_policy(
@@ -118,8 +152,8 @@ def test_a_denied_call_is_named(account):
 
 def test_incomplete_options_are_refused():
     with aws_account():
-        result = run_module("iam_service_role", name=NAME)
-    assert "service, statements" in result["msg"]
+        assert "service" in run_module("iam_service_role", name=NAME, statements=STATEMENTS)["msg"]
+        assert "Neither statements nor managed_policies" in run(statements=[])["msg"]
 
 
 def test_only_what_differs_is_sent():

@@ -71,6 +71,7 @@ class Cloud:
 
     def __init__(self, account: Account) -> None:
         self.calls: list[str] = []
+        self.arguments_of: dict[str, dict[str, Any]] = {}
         self.faults: dict[str, list[ClientError]] = collections.defaultdict(list)
         self.changed_instances: list[Callable[[dict[str, Any]], None]] = []
         self.original = getattr(BaseClient, API_CALL)
@@ -88,6 +89,7 @@ class Cloud:
 
     def call(self, client: BaseClient, operation: str, arguments: dict[str, Any]) -> Any:
         self.calls.append(operation)
+        self.arguments_of[operation] = arguments
         if self.faults[operation]:
             raise self.faults[operation].pop(0)
         if operation == "DescribeDBEngineVersions":
@@ -199,6 +201,8 @@ def test_check_do_and_do_again(cloud):
 
 def test_what_is_created(cloud):
     done = cloud.run(wait=True)["database"]
+    lifecycle = cloud.arguments_of["CreateDBInstance"]["EngineLifecycleSupport"]  # which moto does not keep
+    assert lifecycle == "open-source-rds-extended-support-disabled"
     instance = cloud.instance()
     assert instance["EngineVersion"] == "17.10"  # the newest by number, not by text
     assert done["endpoint"] == f"{NAME}.aaaaaaaaaa.{REGION}.rds.amazonaws.com"
@@ -397,6 +401,55 @@ def test_a_busy_instance_is_changed_when_it_is_available(cloud, quick):
     assert quick == [15]
 
 
+@pytest.mark.parametrize("name", ["storage-full", "storage-initialization", "storage-optimization"])
+def test_a_busy_storage_prevents_no_change(cloud, quick, name):
+    cloud.run()
+    cloud.changed_instances = [status(name)]
+    found = cloud.run(backup_days=20, wait=True)
+    assert (found["changed"], found["deferred"], cloud.writes(), quick) == (True, [], ["ModifyDBInstance"], [])
+
+
+@pytest.mark.parametrize("name", ["backing-up", "configuring-log-exports"])
+def test_nobody_waits_for_an_instance_that_is_reachable(cloud, quick, name):
+    cloud.run()
+    cloud.changed_instances = [status(name)]
+    found = cloud.run(wait=True)
+    assert (found["database"]["status"], quick) == (name, [])
+
+
+@pytest.mark.parametrize("name", ["maintenance", "modifying", "storage-config-upgrade"])
+def test_other_statuses_are_awaited(cloud, quick, name):
+    cloud.run()
+    cloud.changed_instances = [status("available"), status(name), status(name), status("backing-up")]
+    assert cloud.run(wait=True)["database"]["status"] == "backing-up"
+    assert quick == [15, 15]
+
+
+NOT_YET = ["KMSKeyNotAccessibleFault", "DBSubnetGroupNotFoundFault", "DBParameterGroupNotFound"]
+
+
+@pytest.mark.parametrize("code", NOT_YET)
+def test_what_was_just_made_may_not_be_visible_yet(cloud, quick, code):
+    cloud.faults["CreateDBInstance"] = [refuse("CreateDBInstance", code)] * 2
+    assert cloud.run()["changed"]
+    assert cloud.writes() == [*CREATED, "CreateDBInstance", "CreateDBInstance"]
+    assert quick == [5, 5]
+
+
+def test_a_key_that_does_not_become_accessible_is_an_error(cloud, monkeypatch):
+    monkeypatch.setitem(rds_database.RETRIED, "KMSKeyNotAccessibleFault", 0)
+    cloud.faults["CreateDBInstance"] = [refuse("CreateDBInstance", "KMSKeyNotAccessibleFault")]
+    assert "KMSKeyNotAccessibleFault" in cloud.run()["msg"]
+    assert cloud.writes() == CREATED
+
+
+def test_a_change_waits_for_an_earlier_one(cloud, quick):
+    cloud.run()
+    cloud.faults["ModifyDBInstance"] = [refuse("ModifyDBInstance", "InvalidDBInstanceState")]
+    assert cloud.run(backup_days=20)["changed"]
+    assert (cloud.writes(), quick) == (["ModifyDBInstance"] * 2, [5])
+
+
 def begin(instance: dict[str, Any]) -> None:
     instance.update(DBInstanceStatus="creating")
     for name in ("Endpoint", "CACertificateIdentifier", "VpcSecurityGroups", "MasterUserSecret"):
@@ -544,8 +597,10 @@ def test_delete_with_a_snapshot_and_again(cloud):
     arguments["deletion_protection"] = False
     checked = cloud.run(check=True, **arguments)
     assert (checked["changed"], cloud.writes()) == (True, [])
+    cloud.faults["DeleteDBInstance"] = [refuse("DeleteDBInstance", "InvalidDBInstanceState", "is modifying")]
     assert cloud.run(**arguments)["changed"]
-    assert cloud.writes() == ["ModifyDBInstance", "DeleteDBInstance", "DeleteDBParameterGroup", "DeleteDBSubnetGroup"]
+    deleted = ["DeleteDBInstance", "DeleteDBInstance", "DeleteDBParameterGroup", "DeleteDBSubnetGroup"]
+    assert cloud.writes() == ["ModifyDBInstance", *deleted]
     snapshots = cloud.client.describe_db_snapshots()["DBSnapshots"]
     assert [one["DBSnapshotIdentifier"] for one in snapshots] == [f"{NAME}-final"]
     assert cloud.client.describe_db_subnet_groups()["DBSubnetGroups"] == []
