@@ -43,7 +43,7 @@ def test_the_server_gets_what_its_role_accepts(built):
 
 
 def test_no_subnets_are_planned_in_a_vpc_that_is_given():
-    assert subnets_of_the_server(aws_network_vpc_id="vpc-0abcdef1234567890") == []
+    assert value("aws_host_subnets", aws_network_vpc_id="vpc-0abcdef1234567890") == []
 
 
 @pytest.mark.parametrize("limited", [["one"], ["one", "two"]])
