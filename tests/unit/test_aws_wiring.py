@@ -124,6 +124,17 @@ def test_undeclared_rules_that_may_stay_fail_no_check(unmanaged, fails):
     assert value("verify_security_groups_fail_on", aws_security_groups_unmanaged=unmanaged) == fails
 
 
+def test_a_key_that_exists_is_used_with_or_without_its_alias():
+    loader = DataLoader()
+    tasks = loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_build.yml"), trusted_as_template=True)
+    (arguments,) = (task["amazon.aws.kms_key"] for task in tasks if "amazon.aws.kms_key" in task)
+    found = {"resources": [{"kind": "vpc", "arn": "no"}, {"kind": "kms_key", "name": "alias/pacs", "arn": "the-key"}]}
+    given = {"aws_environment": "pacs", "omit": "left out"}
+    for existing, key in ((found, "the-key"), ({"resources": []}, "left out")):
+        templar = Templar(loader, variables=given | {"__aws_existing": existing})
+        assert (templar.template(arguments["key_id"]), templar.template(arguments["alias"])) == (key, "pacs")
+
+
 def test_planned_subnets_have_the_zones_that_they_will_have():
     """So that a data volume in another zone is refused before anything is made."""
     region = {"availability_zones": [{"zone_name": zone} for zone in ZONES]}

@@ -36,7 +36,7 @@ def test_another_name_removes_nothing(refused):
 
 def test_it_is_removed_but_for_images_and_key(first):
     assert first.result.returncode == 0, first.output[-3000:]
-    assert {kind for kind, _name in names(ACCOUNT)} == {"volume", "alias"}
+    assert {kind for kind, _name in names(ACCOUNT)} == {"volume", "alias", "encryption key"}
     assert client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
     (key,) = [one for one in client("kms").list_aliases()["Aliases"] if one["AliasName"] == f"alias/{ENVIRONMENT}"]
     assert client("kms").describe_key(KeyId=key["TargetKeyId"])["KeyMetadata"]["KeyState"] == "Enabled"
