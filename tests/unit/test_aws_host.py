@@ -292,6 +292,27 @@ def account(tmp_path, monkeypatch):
             server.stop()
 
 
+@pytest.fixture
+def policies_of_aws(monkeypatch):
+    monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+
+
+def test_session_manager(policies_of_aws, account):
+    changed, printed = account.run(aws_host_connect="session_manager", aws_host_public_key="")
+    assert changed[:2] == ["Make a role for Session Manager", "Make an instance profile with that role"]
+    assert complaints(printed) == []
+    iam, instance = boto3.client("iam"), account.instance()
+    (profile,) = iam.list_instance_profiles()["InstanceProfiles"]
+    assert instance["IamInstanceProfile"]["Arn"] == profile["Arn"]
+    (role,) = profile["Roles"]
+    assert role["RoleName"] == "ward"
+    assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "ec2.amazonaws.com"}
+    (policy,) = iam.list_attached_role_policies(RoleName="ward")["AttachedPolicies"]
+    assert policy["PolicyName"] == "AmazonSSMManagedInstanceCore"
+    assert account.facts["host"] == instance["InstanceId"]
+    assert account.run(aws_host_connect="session_manager", aws_host_public_key="")[0] == []
+
+
 def test_two_runs(account):
     changed, printed = account.run()
     assert changed == [

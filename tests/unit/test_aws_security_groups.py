@@ -473,16 +473,19 @@ def test_groups_are_made_and_repaired(account):
     assert "radiology-archive: incoming tcp 22 from 0.0.0.0/0" in kept
     assert "changed=0 " in kept
     assert account.groups() == opened
-    # As if a run had been interrupted before it replaced AWS's rule.
-    archive = {"GroupId": made["radiology-archive"]["GroupId"]}
-    account.ec2.revoke_security_group_egress(**archive, IpPermissions=made["radiology-archive"]["IpPermissionsEgress"])
-    everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
-    account.ec2.authorize_security_group_egress(**archive, IpPermissions=[everything])
-    assert "changed=1 " in account.run("-e", "aws_security_groups_unmanaged=report")
-    closed = account.groups()["radiology-archive"]
-    assert closed["IpPermissions"] == opened["radiology-archive"]["IpPermissions"]
-    assert not [rule for rule in closed["IpPermissionsEgress"] if rule["IpProtocol"] == "-1"]
     removed = account.run()
     assert "radiology-archive: incoming tcp 22 from 0.0.0.0/0" in removed
     assert "changed=1 " in removed
     assert account.groups() == made
+    # As if a run had been interrupted before it replaced AWS's rule.
+    archive = {"GroupId": made["radiology-archive"]["GroupId"]}
+    found = account.ec2.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": list(archive.values())}])
+    outgoing = [rule["SecurityGroupRuleId"] for rule in found["SecurityGroupRules"] if rule["IsEgress"]]
+    account.ec2.revoke_security_group_egress(**archive, SecurityGroupRuleIds=outgoing)
+    everything = {"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    account.ec2.authorize_security_group_egress(**archive, IpPermissions=[everything])
+    assert [rule["IpProtocol"] for rule in account.groups()["radiology-archive"]["IpPermissionsEgress"]] == ["-1"]
+    assert "changed=1 " in account.run("-e", "aws_security_groups_unmanaged=report")
+    closed = account.groups()["radiology-archive"]
+    assert closed["IpPermissions"] == made["radiology-archive"]["IpPermissions"]
+    assert not [rule for rule in closed["IpPermissionsEgress"] if rule["IpProtocol"] == "-1"]
