@@ -15,7 +15,10 @@ import sys
 PORT, PEBBLE, CERTIFICATE, KEY, MODE = sys.argv[1:]
 ERRORS = {
     "500": ("urn:ietf:params:acme:error:serverInternal", "The service is down for maintenance"),
-    "429": ("urn:ietf:params:acme:error:rateLimited", "too many certificates (5) already issued for this exact set of domains"),
+    "429": (
+        "urn:ietf:params:acme:error:rateLimited",
+        "too many certificates (5) already issued for this exact set of domains",
+    ),
 }
 PASSED_ON = ("Content-Type", "Content-Length", "User-Agent", "Host")
 
@@ -37,7 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pebble.request(self.command, self.path, body, headers)
         response = pebble.getresponse()
         content = response.read()
-        kept = {name: value for name, value in response.getheaders() if name not in ("Content-Length", "Transfer-Encoding")}
+        kept = {
+            name: value for name, value in response.getheaders() if name not in ("Content-Length", "Transfer-Encoding")
+        }
         self.reply(response.status, kept, content)
 
     do_GET = do_HEAD = do_POST = answer

@@ -171,9 +171,15 @@ class Certificates:
 
     def adopt(self) -> None:
         """Keep a pair that an older version of the role installed as plain files."""
-        text = {name: (self.directory / name).read_text(encoding="utf-8") for name in FILES if (self.directory / name).is_file()}
+        text = {
+            name: (self.directory / name).read_text(encoding="utf-8")
+            for name in FILES
+            if (self.directory / name).is_file()
+        }
         if "fullchain.pem" in text and "privkey.pem" in text:
-            self.install(name_pair(text["fullchain.pem"]), text["fullchain.pem"], text["privkey.pem"], text.get("ca.pem", ""))
+            self.install(
+                name_pair(text["fullchain.pem"]), text["fullchain.pem"], text["privkey.pem"], text.get("ca.pem", "")
+            )
 
     def make_placeholder(self) -> bool:
         """Make a self-signed pair where there is none. Returns whether there was none."""
@@ -182,7 +188,9 @@ class Certificates:
                 self.adopt()
             if self.pair:
                 return False
-            names = [f"DNS:{name}" for name in self.settings["names"]] + [f"IP:{one}" for one in self.settings["addresses"]]
+            names = [f"DNS:{name}" for name in self.settings["names"]] + [
+                f"IP:{one}" for one in self.settings["addresses"]
+            ]
             generate = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
             sign = ["openssl", "req", "-x509", "-key", "/dev/stdin", "-days", "7", "-subj", f"/CN={PLACEHOLDER_NAME}"]
             sign += ["-addext", f"subjectAltName={','.join(names)}"]
@@ -286,7 +294,9 @@ class Certificates:
     def status(self) -> dict[str, Any]:
         lineage, state = self.find_lineage(), self.recall()
         ends = read_end(self.current / "fullchain.pem") if self.pair else 0.0
-        is_current = lineage is not None and self.pair == name_pair((lineage / "fullchain.pem").read_text(encoding="utf-8"))
+        is_current = lineage is not None and self.pair == name_pair(
+            (lineage / "fullchain.pem").read_text(encoding="utf-8")
+        )
         is_fulfilled = is_current and state.get("issued") == self.hash_request() and state.get("used") == self.pair
         return {
             "needed": bool(self.acme) and (not is_fulfilled or bool(state.get("error")) or ends < time.time()),
