@@ -118,7 +118,8 @@ class ReverseProxy:
         except ssl.SSLCertVerificationError as error:
             expect(
                 not self.is_placeholder(),
-                f"the server has only a placeholder certificate, because its CA has not issued one for {self.client.host} yet",
+                "the server has only a placeholder certificate, because its CA has not issued one for "
+                f"{self.client.host} yet",
                 "See 'journalctl -u lightbox-certificates' on the server for the reason, and run the playbook again.",
             )
             expect(
@@ -131,7 +132,7 @@ class ReverseProxy:
         return f"{protocol}, {self.client.host} certified by {issuer.get('commonName', 'a CA without a name')}"
 
     def is_placeholder(self) -> bool:
-        """Return whether the server has the self-signed certificate that the role certificates makes before the CA's."""
+        """Return whether the server has the placeholder of the role certificates."""
         # The peer is not authenticated here and nothing is sent: only its certificate is read.
         context = tls_context(validate_certs=False)
         with (

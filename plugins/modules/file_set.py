@@ -37,7 +37,8 @@ options:
       state:
         description:
           - V(file) needs O(files[].content) or O(files[].secret).
-          - V(link) needs O(files[].target), and replaces a file that is there. Owner, group and mode of a link do not matter and are left alone.
+          - V(link) needs O(files[].target), and replaces a file that is there. Owner, group and mode of a link do not
+            matter and are left alone.
         type: str
         choices: [file, directory, link, absent]
         default: file

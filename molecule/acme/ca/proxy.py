@@ -1,4 +1,4 @@
-"""An ACME server that fails on demand: stands in front of pebble, and answers itself while the file MODE names an error.
+"""An ACME server that fails on demand: a proxy of pebble that answers itself while the file MODE contains an error.
 
 Usage: proxy.py PORT PEBBLE CERTIFICATE KEY MODE
 """
@@ -17,9 +17,10 @@ ERRORS = {
     "500": ("urn:ietf:params:acme:error:serverInternal", "The service is down for maintenance"),
     "429": (
         "urn:ietf:params:acme:error:rateLimited",
-        "too many certificates (5) already issued for this exact set of domains",
+        "too many certificates (5) already issued",
     ),
 }
+LEFT_OUT = ("Content-Length", "Transfer-Encoding")
 PASSED_ON = ("Content-Type", "Content-Length", "User-Agent", "Host")
 
 
@@ -40,9 +41,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pebble.request(self.command, self.path, body, headers)
         response = pebble.getresponse()
         content = response.read()
-        kept = {
-            name: value for name, value in response.getheaders() if name not in ("Content-Length", "Transfer-Encoding")
-        }
+        kept = {name: value for name, value in response.getheaders() if name not in LEFT_OUT}
         self.reply(response.status, kept, content)
 
     do_GET = do_HEAD = do_POST = answer

@@ -4,14 +4,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep the server's certificate: renew it, put a new pair in place, reload what uses it, report when it ends.
 
-  renew        what the timer runs: request or renew the certificate (ACME), reload what was not reloaded yet, write the metrics
+  renew        what the timer runs: request or renew the certificate (ACME), reload what was not yet, write the metrics
   deploy       put the pair of the ACME client in place; certbot runs it as its deploy hook
   reload       remove pairs that are no longer used, reload what uses the certificate, write the metrics
   placeholder  make a self-signed pair where there is none, so that servers can start
   status       print as JSON what is in place and whether the CA must be asked
   certbot ...  run certbot with this server's configuration, for example: lightbox-certificates certbot certificates
 
-The pair is the directory that the link `current` refers to. The link is replaced in one step: nobody reads a certificate with another's key.
+The pair is the directory that the link `current` refers to. The link is replaced in one step: nobody reads a
+certificate with another's key.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ class Certificates:
     # --- What outlives a run
 
     def recall(self) -> dict[str, Any]:
-        """Return the request that was fulfilled (issued), the pair in use (used), and why the last request failed (error)."""
+        """Return the fulfilled request (issued), the pair in use (used), and why the last request failed (error)."""
         try:
             return dict(json.loads(self.state_file.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError):
@@ -233,9 +234,9 @@ class Certificates:
         environment = os.environ | {"CERTIFICATES_DIRECTORY": str(self.directory)}
         hooks = Path(self.settings["hooks"])
         for hook in sorted(hooks.iterdir()) if hooks.is_dir() else []:
-            if hook.is_file() and os.access(hook, os.X_OK):
-                if subprocess.run([str(hook)], env=environment, check=False).returncode != 0:
-                    failed.append(str(hook))
+            is_program = hook.is_file() and os.access(hook, os.X_OK)
+            if is_program and subprocess.run([str(hook)], env=environment, check=False).returncode != 0:
+                failed.append(str(hook))
         if failed:
             raise CertificateError(f"not reloaded with the new certificate: {', '.join(failed)}")
         self.remember(used=self.pair)
