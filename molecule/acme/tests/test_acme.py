@@ -436,7 +436,7 @@ def test_removing_it_keeps_the_account():
     assert account
     converge(certificates_alone=True, certificates_enabled=False)
     assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
-    assert on_archive(f"sh -c 'ls {PAIR} {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
+    assert on_archive(f"sh -c 'ls -A {PAIR}; ls {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
     # And back: the same account, and the certificate that is still valid.
     output = converge(certificates_alone=True)
     assert warnings_of(output) == []
