@@ -371,7 +371,7 @@ RFC2136 = {"server": "192.0.2.53", "key_name": "acme.", "key": "aGlkZGVuaGlkZGVu
             "base64url",
         ),
         ("certificates_acme_profile", {"certificates_acme_profile": "a b"}, "a b"),
-        ("certificates_acme_webroot", {"certificates_acme_webroot": "/var/lib/a b"}, "reverse_proxy_acme_directory"),
+        ("certificates_acme_webroot", {"certificates_acme_webroot": "/var/lib/a b"}, "web server"),
         ("certificates_acme_dns_seconds", {"certificates_acme_dns_seconds": -1}, "0 to 3600"),
         ("certificates_acme_rfc2136", {"certificates_acme_challenge": "rfc2136"}, "lacks key, key_name, server"),
         (
