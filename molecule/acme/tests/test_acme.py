@@ -382,6 +382,21 @@ def test_a_renewal_interrupts_no_large_transfer():
     renew_under_load(size=1 << 30, rate=20 << 20, slices=500)
 
 
+@pytest.mark.long
+def test_addresses_with_a_newer_certbot_from_wheels(tmp_path):
+    command = ["pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.13", f"--dest={tmp_path}"]
+    platforms = [f"--platform=manylinux{tag}_x86_64" for tag in ("2014", "_2_28", "_2_34")]
+    subprocess.run([*command, *platforms, "certbot==5.8.0", "acme==5.8.0"], check=True)
+    pip = {"certificates_acme_source": "pip", "certificates_acme_wheels": str(tmp_path)}
+    output = converge(pacs_alternative_names=[ARCHIVE], **pip)
+    assert warnings_of(output) == []
+    assert names_of(served()) == {NAME, ARCHIVE}
+    assert "certbot 5.8.0" in on_archive(f"{PROGRAM} certbot --version")
+    assert recap(converge(pacs_alternative_names=[ARCHIVE], **pip))["changed"] == 0
+    converge()
+    assert names_of(served()) == {NAME}
+
+
 # --- A CA that fails, and moves
 
 
