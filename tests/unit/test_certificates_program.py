@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 import pytest
+from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import PLACEHOLDER
 
 from tests.support.project import PROJECT
 
@@ -126,6 +127,10 @@ def test_the_placeholder_gives_way_to_the_certificate(server):
     assert call.startswith("certonly --config certbot.ini --non-interactive --cert-name lightbox")
     assert call.endswith("--server https://ca/dir --domain=pacs.example.org")
     assert server.status()["needed"] is False
+
+
+def test_the_checks_recognize_the_placeholder():
+    assert f'PLACEHOLDER_NAME = "{PLACEHOLDER.decode()}"' in PROGRAM.read_text()
 
 
 def test_a_renewal_that_is_not_due_changes_nothing(server):
