@@ -131,10 +131,14 @@ def converge(*, certificates_alone: bool = False, fails: bool = False, **variabl
             (playbook.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
     run = run_playbook(playbook, "-i", INVENTORY, "-e", json.dumps(variables), "--diff")
     assert (run.returncode != 0) == fails, run.stdout[-3000:] + run.stderr[-1000:]
-    for hidden in (secret("tsig_key"), secret("web_password")):
+    for hidden in (*map(encode_key, ("tsig_key", "eab_key")), secret("web_password")):
         assert hidden not in run.stdout
     assert "PRIVATE KEY" not in run.stdout
     return run.stdout
+
+
+def encode_key(name: str) -> str:
+    return base64.b64encode(secret(name).encode()).decode()
 
 
 def warnings_of(output: str) -> list[str]:
@@ -244,13 +248,16 @@ def test_dns_and_another_key_type():
         certificates_acme_rfc2136={
             "server": lab_hosts()["acme-ca"]["ansible_host"],
             "key_name": "acme",
-            "key": base64.b64encode(secret("tsig_key").encode()).decode(),
+            "key": encode_key("tsig_key"),
         },
     )
     assert warnings_of(output) == []
     assert names_of(served()) == {NAME, "*.wild.lightbox.test"}
     assert "RSA" in type(served().public_key()).__name__
     assert on_archive("stat -c '%a %U' /etc/lightbox/acme/rfc2136.ini") == "400 root"
+    for name in ("tsig_key", "eab_key"):
+        found = on_archive(f"sh -c 'grep -rl {encode_key(name)} /etc /var/log /var/lib/lightbox /run; true'").split()
+        assert [path for path in found if on_archive(f"stat -c %a {path}") != "400"] == []
 
 
 # --- Renewal while images are sent
