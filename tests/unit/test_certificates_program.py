@@ -94,7 +94,7 @@ class Server:
         return json.loads(self.run("status"))
 
     def subject(self) -> str:
-        command = ["openssl", "x509", "-in", self.pair / "fullchain.pem", "-noout", "-subject"]
+        command = ["openssl", "x509", "-in", str(self.pair / "fullchain.pem"), "-noout", "-subject"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     def metrics(self) -> dict[str, str]:
