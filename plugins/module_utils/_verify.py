@@ -56,6 +56,7 @@ class Settings:
     containers: list[str]
     reconcile_metrics: str
     certificate_days: int
+    certificate_warn_days: int
     closed_ports: list[int]
     outside_probe: dict[str, t.Any] | None
     timeout: int
@@ -88,6 +89,7 @@ class Checks:
     secrets: list[str]
     results: list[dict[str, t.Any]] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
     def run(self, group: str, name: str, remedy: str, check: t.Callable[[], str], needs: str = "") -> bool:
         """Run a check, record its result and return whether it passed.

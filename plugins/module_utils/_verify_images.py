@@ -591,5 +591,5 @@ def check_dicom(settings: Settings, checks: Checks, client: Connection, studies:
             "C-ECHO with TLS",
             "Listen with TLS on that port, allow the server itself, and set verify_ca to the CA.",
             dimse.check_echo_with_tls,
-            ECHO,
+            HTTPS if HTTPS in checks.failed else ECHO,  # the same certificate
         )

@@ -24,6 +24,8 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Check
 Headers = dict[str, str]
 
 HTTPS = "HTTPS answers"
+# In the certificate's name, as roles/certificates/files/certificates.py makes it.
+PLACEHOLDER = b"lightbox.pacs placeholder"
 LOGIN = "login"
 INDEX = "page"
 REFUSALS = frozenset({400, 401, 403, 404, 405, 421, 429})
@@ -82,7 +84,10 @@ class ReverseProxy:
 
     def check_transport(self) -> None:
         status = "See 'systemctl status nginx' and 'journalctl -u nginx'."
-        renew = "Run the playbook: it renews the certificate. With your own pair, provide a newer one."
+        renew = (
+            "Run the playbook: it renews the certificate. With your own pair, provide a newer one. With ACME, see "
+            "'journalctl -u lightbox-certificates'."
+        )
         self.checks.run("web", HTTPS, status, self.check_trust)
         self.checks.run("web", "certificate validity", renew, self.check_expiry, HTTPS)
         self.checks.run(
@@ -112,6 +117,12 @@ class ReverseProxy:
             certificate, protocol = self.read_certificate()
         except ssl.SSLCertVerificationError as error:
             expect(
+                not self.is_placeholder(),
+                "the server has only a placeholder certificate, because its CA has not issued one for "
+                f"{self.client.host} yet",
+                "See 'journalctl -u lightbox-certificates' on the server for the reason, and run the playbook again.",
+            )
+            expect(
                 False,
                 f"the certificate for {self.client.host} is not trusted ({error.verify_message})",
                 "Serve a certificate for this name with its whole chain, and name the CA that signed it (verify_ca).",
@@ -120,15 +131,30 @@ class ReverseProxy:
         issuer = {key: value for names in certificate.get("issuer", ()) for key, value in names}
         return f"{protocol}, {self.client.host} certified by {issuer.get('commonName', 'a CA without a name')}"
 
+    def is_placeholder(self) -> bool:
+        """Return whether the server has the placeholder of the role certificates."""
+        # The peer is not authenticated here and nothing is sent: only its certificate is read.
+        context = tls_context(validate_certs=False)
+        with (
+            socket.create_connection((self.client.address, self.client.port), self.settings.timeout) as plain,
+            context.wrap_socket(plain, server_hostname=self.client.host) as stream,
+        ):
+            return PLACEHOLDER in (stream.getpeercert(binary_form=True) or b"")
+
     def check_expiry(self) -> str:
         certificate, _unused = self.read_certificate()
-        ends = ssl.cert_time_to_seconds(certificate["notAfter"])
-        days = int((ends - time.time()) // 86400)
-        expect(
-            days >= self.settings.certificate_days,
-            f"it ends in {days} days, fewer than {self.settings.certificate_days}",
-        )
-        return f"{days} days left, until {time.strftime('%Y-%m-%d', time.gmtime(ends))}"
+        begins, ends = (ssl.cert_time_to_seconds(certificate[name]) for name in ("notBefore", "notAfter"))
+        days = (ends - time.time()) / 86400
+        lifetime = (ends - begins) / 86400
+        fail_days = min(self.settings.certificate_days, lifetime / 8)
+        warn_days = min(self.settings.certificate_warn_days, lifetime / 4)
+        expect(days >= fail_days, f"it ends in {int(days)} days, fewer than {fail_days:.3g}")
+        date = time.strftime("%Y-%m-%d", time.gmtime(ends))
+        if days < warn_days:
+            self.checks.warnings.append(
+                f"The certificate for {self.client.host} ends on {date}, in fewer than {warn_days:.3g} days. Renew it."
+            )
+        return f"{int(days)} days left, until {date}"
 
     def check_old_tls(self) -> str:
         accepted = []

@@ -119,9 +119,17 @@ options:
     type: str
     default: ""
   certificate_days:
-    description: Days that the certificate must still be valid.
+    description:
+      - Days that the certificate must still be valid.
+      - Of a certificate with a lifetime of less than eight times as many days, an eighth of the lifetime counts.
     type: int
     default: 14
+  certificate_warn_days:
+    description:
+      - Days before the certificate's end from which the module warns.
+      - Of a certificate with a lifetime of less than four times as many days, a quarter of the lifetime counts.
+    type: int
+    default: 21
   closed_ports:
     description: Ports that must listen on the loopback address only.
     type: list
@@ -300,6 +308,7 @@ ARGUMENTS = {
     "containers": {"type": "list", "elements": "str", "default": []},
     "reconcile_metrics": {"type": "str", "default": ""},
     "certificate_days": {"type": "int", "default": 14},
+    "certificate_warn_days": {"type": "int", "default": 21},
     "closed_ports": {"type": "list", "elements": "int", "default": []},
     "outside_probe": {"type": "dict", "options": OUTSIDE_PROBE},
     "image_file": {"type": "path", "default": ""},
@@ -351,6 +360,8 @@ def main() -> None:
     version = check_images(settings, checks)
     check_restarts(settings, checks, containers)
     check_ports(settings, checks)
+    for text in checks.warnings:
+        module.warn(text)
     image = write_image(module.params["image_file"]) if module.params["image_file"] and settings.writes else None
 
     count = {state: sum(result["state"] == state for result in checks.results) for state in ("ok", "failed", "skipped")}

@@ -20,7 +20,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_options import configuration_errors
 
 COLLECTION = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-WIRING = ("playbooks/group_vars/all/wiring.yml", "playbooks/group_vars/all/wiring_aws.yml")
+WIRING = tuple(f"playbooks/group_vars/all/wiring{part}.yml" for part in ("", "_aws", "_certificates"))
 
 
 @functools.cache

@@ -27,7 +27,7 @@ SERVER = lab_hosts()[pacs_host()]
 ADDRESS = SERVER["ansible_host"]
 PLAIN, TLS = 4242, 11112
 ARCHIVE = "LIGHTBOX"
-MODALITIES = {one["name"]: one for one in SERVER["pacs_modalities"]}
+MODALITIES = {one["name"]: one for one in SERVER.get("pacs_modalities", [])}
 CA = INVENTORY / ".secrets/ca/ca.pem"
 # Must not appear in any log. No other test has these.
 PATIENT_NAME, PATIENT_ID = "Quagga^Zebrina", "QZ-7718-X"

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -212,7 +213,6 @@ def test_provided_pairs(tmp_path: pathlib.Path):
 @pytest.mark.parametrize(
     ("variable", "answers", "word"),
     [
-        ("certificates_provider", {"certificates_provider": "acme"}, "not supported yet"),
         ("certificates_names", {"certificates_names": []}, "empty"),
         ("certificates_names", {"certificates_names": ["https://pacs"]}, "https://pacs"),
         ("certificates_names", {"certificates_names": ["192.0.2.256"]}, "192.0.2.256"),
@@ -233,6 +233,12 @@ def test_provided_pairs(tmp_path: pathlib.Path):
         ("certificates_renew_days", {"certificates_renew_days": 400}, "less"),
         ("certificates_reload_services", {"certificates_reload_services": ["a b"]}, "unit"),
         ("certificates_names", {"certificates_names": ["a;b"]}, "a;b"),
+        ("certificates_fail_days", {"certificates_fail_days": 30}, "certificates_warn_days is 21"),
+        ("certificates_fail_days", {"certificates_fail_days": -1}, "0 or more"),
+        ("certificates_hooks_directory", {"certificates_hooks_directory": "reload.d"}, "reload.d"),
+        ("certificates_metrics", {"certificates_metrics": "/x y"}, "/x y"),
+        ("certificates_watched", {"certificates_watched": {"a b": "/x"}}, "a b"),
+        ("certificates_watched", {"certificates_watched": {"a": "x"}}, "absolute path"),
     ],
     ids=str,
 )
@@ -301,3 +307,193 @@ def test_local_ca_without_its_key_is_refused(tmp_path: pathlib.Path):
     found = " ".join(run(tmp_path, {"one": {}})["one"])
     assert "certificates_local_ca_directory" in found
     assert "ca.key" in found
+
+
+# --- ACME
+
+ACME = {
+    "certificates_provider": "acme",
+    "certificates_names": ["pacs.example.org"],
+    "ansible_facts": {"distribution_release": "trixie"},
+}
+NOBLE = {"ansible_facts": {"distribution_release": "noble"}}
+PIP = {"certificates_acme_source": "pip"}
+ADDRESS = {"certificates_names": ["203.0.113.7"]}
+SHORT = {"certificates_acme_profile": "shortlived"}
+RFC2136 = {"server": "192.0.2.53", "key_name": "acme.", "key": "aGlkZGVuaGlkZGVu"}
+
+
+@pytest.mark.parametrize(
+    ("variable", "answers", "word"),
+    [
+        # What the client of this source cannot do.
+        (
+            "certificates_acme_profile",
+            SHORT | {"ansible_facts": {"distribution_release": "noble"}},
+            "needs certbot 4.0",
+        ),
+        ("certificates_acme_profile", SHORT | PIP | {"certificates_acme_version": "3.3.0"}, "4.0.0 or newer"),
+        ("certificates_acme_ari_required", {"certificates_acme_ari_required": True}, "needs certbot 4.1"),
+        ("certificates_names", ADDRESS | SHORT, "need certbot 5.4 or newer; this is certbot 4.0.0"),
+        ("certificates_names", ADDRESS | SHORT | PIP | {"certificates_acme_version": "5.3.1"}, "5.4.0 or newer"),
+        # What the CA does not do.
+        ("certificates_names", ADDRESS | PIP, "with the profile shortlived only"),
+        ("certificates_names", {"certificates_names": ["pacs"]}, "which no public CA certifies"),
+        ("certificates_names", {"certificates_names": ["pacs.hospital.local"]}, "which no public CA certifies"),
+        ("certificates_names", ADDRESS | SHORT | PIP | {"certificates_names": ["172.20.1.1"]}, "172.20.1.1"),
+        ("certificates_names", ADDRESS | SHORT | PIP | {"certificates_names": ["fd00::1"]}, "no public CA"),
+        ("certificates_acme_challenge", {"certificates_names": ["*.example.org"]}, "which a CA checks by the DNS only"),
+        (
+            "certificates_acme_challenge",
+            ADDRESS | SHORT | PIP | {"certificates_acme_challenge": "route53"},
+            "cannot be checked by the DNS",
+        ),
+        (
+            "certificates_names",
+            {"certificates_names": [f"n{number}.org" for number in range(101)]},
+            "101 names",
+        ),
+        # Values that cannot be right.
+        ("certificates_acme_server", {"certificates_acme_server": "http://ca.example.org/dir"}, "https://"),
+        (
+            "certificates_acme_staging",
+            {"certificates_acme_server": "https://ca.example.org/dir", "certificates_acme_staging": True},
+            "only one can count",
+        ),
+        ("certificates_acme_ca", {"certificates_acme_ca": "/nowhere/ca.pem"}, "not a file on the controller"),
+        ("certificates_acme_ca", {"certificates_acme_ca": "/etc/hostname"}, "contains no certificate"),
+        ("certificates_acme_email", {"certificates_acme_email": "admin"}, "e-mail"),
+        ("certificates_acme_email", {"certificates_acme_email": "a@b\nserver = x"}, "e-mail"),
+        ("certificates_acme_eab_hmac_key", {"certificates_acme_eab_key_id": "kid"}, "Set both"),
+        (
+            "certificates_acme_eab_hmac_key",
+            {"certificates_acme_eab_key_id": "kid", "certificates_acme_eab_hmac_key": "hidden+"},
+            "base64url",
+        ),
+        ("certificates_acme_profile", {"certificates_acme_profile": "a b"}, "a b"),
+        ("certificates_acme_webroot", {"certificates_acme_webroot": "/var/lib/a b"}, "web server"),
+        ("certificates_acme_dns_seconds", {"certificates_acme_dns_seconds": -1}, "0 to 3600"),
+        ("certificates_acme_rfc2136", {"certificates_acme_challenge": "rfc2136"}, "lacks key, key_name, server"),
+        (
+            "certificates_acme_rfc2136.server",
+            {"certificates_acme_challenge": "rfc2136", "certificates_acme_rfc2136": RFC2136 | {"server": "ns.example"}},
+            "not an IP address",
+        ),
+        (
+            "certificates_acme_rfc2136.key",
+            {"certificates_acme_challenge": "rfc2136", "certificates_acme_rfc2136": RFC2136 | {"key": "hidden!"}},
+            "not base64",
+        ),
+        ("certificates_acme_auth_hook", {"certificates_acme_challenge": "hooks"}, "publishes the DNS record"),
+        ("certificates_acme_environment", {"certificates_acme_environment": {"A-B": "hidden"}}, "A-B"),
+        ("certificates_acme_version", PIP | {"certificates_acme_version": "latest"}, "exact version"),
+        ("certificates_acme_wheels", PIP | {"certificates_acme_wheels": "/nowhere"}, "wheels (*.whl)"),
+        ("certificates_acme_wheels", {"certificates_acme_wheels": "/nowhere"}, "certificates_acme_source to pip"),
+    ],
+    ids=str,
+)
+def test_bad_values_for_acme_are_refused(variable, answers, word):
+    found = role().errors(**ACME | answers)
+    assert len(found) == 1, found
+    assert variable in found[0]
+    assert word in found[0]
+    assert re.search(r"\b[Ss]et\b", found[0])
+    assert "hidden" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        ADDRESS | SHORT | PIP,
+        # A CA of the own network certifies names of the own network.
+        {"certificates_acme_server": "https://ca.lan/dir", "certificates_names": ["pacs", "pacs.lan"]},
+        {
+            "certificates_acme_challenge": "rfc2136",
+            "certificates_acme_rfc2136": RFC2136,
+            "certificates_names": ["*.a.de"],
+        },
+        {"certificates_acme_ari_required": True} | PIP,
+    ],
+    ids=str,
+)
+def test_good_values_for_acme(answers):
+    assert role().errors(**ACME | answers) == []
+
+
+def acme_value(variable: str, **answers: Any) -> Any:
+    return value(variable, ACME | answers)
+
+
+def test_what_the_acme_client_is_asked():
+    request = acme_value("__certificates_acme_request", certificates_names=["PACS.example.org", "other.example.org"])
+    assert request == [
+        *("--server", "https://acme-v02.api.letsencrypt.org/directory", "--key-type", "ecdsa"),
+        *("--webroot", "--webroot-path", "/var/lib/lightbox/acme"),
+        *("--domain=pacs.example.org", "--domain=other.example.org"),
+    ]
+    request = acme_value("__certificates_acme_request", **ADDRESS, **SHORT, **PIP, certificates_acme_staging=True)
+    assert request[1] == "https://acme-staging-v02.api.letsencrypt.org/directory"
+    assert request[4:6] == ["--required-profile", "shortlived"]
+    assert request[-1] == "--ip-address=203.0.113.7"
+    by_challenge = {
+        "route53": ["--dns-route53"],
+        "rfc2136": ["--dns-rfc2136-propagation-seconds", "60"],
+        "hooks": ["--manual-auth-hook", "/etc/lightbox/acme/auth-hook"],
+    }
+    for challenge, words in by_challenge.items():
+        request = acme_value("__certificates_acme_request", certificates_acme_challenge=challenge)
+        assert request[request.index(words[0]) :][: len(words)] == words
+    # Another address of the account needs no other certificate.
+    assert "admin@example.org" not in acme_value(
+        "__certificates_acme_request", certificates_acme_email="admin@example.org"
+    )
+
+
+def test_secrets_of_acme_are_in_files_for_root_alone():
+    files = acme_value(
+        "__certificates_files",
+        certificates_acme_email="admin@example.org",
+        certificates_acme_eab_key_id="kid",
+        certificates_acme_eab_hmac_key="Hidden1",
+        certificates_acme_environment={"AWS_SECRET_ACCESS_KEY": "Hidden2"},
+        certificates_acme_challenge="rfc2136",
+        certificates_acme_rfc2136=RFC2136 | {"key": "Hidden3="},
+    )
+    holding = {
+        secret: [file for file in files if secret in file.get("content", "") + file.get("secret", "")]
+        for secret in ("Hidden1", "Hidden2", "Hidden3=")
+    }
+    for (file,) in holding.values():
+        assert file["mode"] == "0400"
+        assert "secret" in file
+    options = next(file["secret"] for file in files if file["path"].endswith("certbot.ini"))
+    assert "email = admin@example.org\n" in options
+    assert "eab-kid = kid\neab-hmac-key = Hidden1\n" in options
+    assert "register-unsafely" not in options
+    assert "dns_rfc2136_server = 192.0.2.53\ndns_rfc2136_port = 53\n" in holding["Hidden3="][0]["secret"]
+
+
+def test_packages_of_the_acme_client():
+    assert acme_value("__certificates_packages") == ["openssl", "ca-certificates", "certbot"]
+    packages = acme_value("__certificates_packages", certificates_acme_challenge="route53")
+    assert packages[-1] == "python3-certbot-dns-route53"
+    assert acme_value("__certificates_packages", **PIP) == ["openssl", "ca-certificates", "python3-venv"]
+    assert acme_value("__certificates_acme_pip_packages", **PIP, certificates_acme_challenge="rfc2136") == [
+        "acme",
+        "certbot",
+        "certbot-dns-rfc2136",
+    ]
+    assert value("__certificates_packages", {}) == ["openssl"]
+
+
+def test_the_playbook_requests_the_certificate_when_the_reverse_proxy_runs():
+    (play,) = yaml.safe_load((PROJECT / "playbooks/pacs.yml").read_text())
+    (tested,) = yaml.safe_load((PROJECT / "molecule/acme/converge.yml").read_text())
+    roles = [role["role"] for role in play["roles"]]
+    assert roles.index("lightbox.pacs.certificates") < roles.index("lightbox.pacs.reverse_proxy")
+    assert [role["role"] for role in tested["roles"]] == [
+        name for name in roles if name.endswith(("tificates", "proxy"))
+    ]
+    # Handlers of the roles run before the first of these.
+    assert play["post_tasks"][0] == tested["post_tasks"][0]

@@ -122,6 +122,8 @@ def test_absent(tree, tmp_path):
         ({"path": "/x", "content": "", "mode": "644"}, "four octal digits"),
         ({"path": "/x"}, "needs `content` or `secret`"),
         ({"path": "/x", "state": "directory", "content": ""}, "neither as anything else"),
+        ({"path": "/x", "state": "link"}, "needs `target` as a link"),
+        ({"path": "/x", "content": "", "target": "y"}, "none as anything else"),
         ({"path": "/x", "content": "", "owner": "nobody-knows-me"}, "nobody-knows-me"),
         ({"path": "/x", "content": "", "secret": ""}, "mutually exclusive"),
     ],
@@ -141,6 +143,30 @@ def test_what_is_in_the_way_is_refused(tmp_path):
     assert "something in it" in run({"path": str(tmp_path / "directory"), "state": "absent"})["msg"]
     (tmp_path / "link").symlink_to(tmp_path / "directory/file")
     assert "is no file" in run({"path": str(tmp_path / "link"), "content": ""})["msg"]
+
+
+def test_links(tmp_path):
+    link = tmp_path / "a/current"
+
+    def entry(target: str) -> dict:
+        return {"path": str(link), "state": "link", "target": target}
+
+    assert run(entry("one"), check=True)["changed"] is True
+    assert not link.is_symlink()
+    assert run(entry("one"))["changed"] is True
+    assert link.readlink().name == "one"
+    assert run(entry("one"))["changed"] is False
+    done = run(entry("two"))
+    assert (done["diff"][0]["before"], done["diff"][0]["after"]) == ("-> one\n", "-> two\n")
+    assert link.readlink().name == "two"
+    assert [path.name for path in link.parent.iterdir()] == ["current"]
+    # A file gives way, a directory does not.
+    (tmp_path / "file").write_text("old")
+    assert run({**entry("one"), "path": str(tmp_path / "file")})["changed"] is True
+    assert (tmp_path / "file").is_symlink()
+    assert "is no link" in run({**entry("one"), "path": str(tmp_path / "a")})["msg"]
+    assert run({"path": str(link), "state": "absent"})["changed"] is True
+    assert not link.is_symlink()
 
 
 def test_an_unknown_owner_is_no_fault_in_check_mode(tmp_path):

@@ -125,7 +125,7 @@ def playbook(roles: list[str], **variables: Any) -> list[str]:
     for role in ROLES:
         templar = Role(role).templar()
         everything |= {k: v for k, v in templar.available_variables.items() if k.startswith((f"{role}_", f"__{role}_"))}
-    for name in ("assertions", "wiring"):
+    for name in ("assertions", "wiring", "wiring_certificates"):
         path = PROJECT / f"playbooks/group_vars/all/{name}.yml"
         everything |= loader.load_from_file(str(path), trusted_as_template=True)
     everything |= {"pacs_name": "pacs.example.org"} | variables

@@ -65,20 +65,22 @@ WORKER_POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'unsaf
 # --- certificates
 
 
-def certificate(directory: Path, days: int = 90, name: str = NAME) -> tuple[Path, Path]:
+def certificate(
+    directory: Path, days: int = 90, name: str = NAME, age: int = 400, subject: str = ""
+) -> tuple[Path, Path]:
     """A CA and a chain with its key for one name; returns (ca.pem, pair.pem)."""
     now = datetime.datetime.now(datetime.UTC)
     keys = [ec.generate_private_key(ec.SECP256R1()) for _key in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Test CA", name)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("Test CA", subject or name)]
     made = []
-    for number, (key, subject) in enumerate(zip(keys, names, strict=True)):
+    for number, (key, whose) in enumerate(zip(keys, names, strict=True)):
         builder = (
             x509.CertificateBuilder()
-            .subject_name(subject)
+            .subject_name(whose)
             .issuer_name(names[0])
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=400))
+            .not_valid_before(now - datetime.timedelta(days=age if number else 400))
             .not_valid_after(now + datetime.timedelta(days=days if number else 400, hours=1))
             .add_extension(x509.BasicConstraints(ca=number == 0, path_length=None), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -416,7 +418,7 @@ class Server(http.server.ThreadingHTTPServer):
 class Lab:
     """A server to check. ``broken`` says what of it does not work."""
 
-    def __init__(self, directory: Path, days: int = 90, name: str = NAME, old_tls: bool = False) -> None:
+    def __init__(self, directory: Path, old_tls: bool = False, **certified: t.Any) -> None:
         self.broken = ""
         self.config = CONFIG
         self.busy = 0
@@ -425,7 +427,7 @@ class Lab:
         self.deleted: list[str] = []
         self.archive_log: list[str] = []
         self.directory = directory
-        self.ca, pair = certificate(directory, days, name)
+        self.ca, pair = certificate(directory, **certified)
         self.servers = [self.server(handler) for handler in (ArchiveHandler, ProxyHandler, PlainHandler)]
         self.archive_port, self.port, self.plain_port = (server.server_address[1] for server in self.servers)
         self.url = f"https://{NAME}:{self.port}"
@@ -576,6 +578,7 @@ def run(lab: Lab, check_mode: bool = False, **changes: t.Any) -> dict[str, t.Any
         "_ansible_remote_tmp": str(lab.directory),
     }
     written: list[str] = []
+    warned: list[str] = []
 
     def exit_json(self: t.Any, **result: t.Any) -> t.NoReturn:
         written.append(json.dumps(result))
@@ -583,6 +586,7 @@ def run(lab: Lab, check_mode: bool = False, **changes: t.Any) -> dict[str, t.Any
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(basic.AnsibleModule, "exit_json", exit_json)
+        patch.setattr(basic.AnsibleModule, "warn", lambda self, text: warned.append(text))
         patch.setattr(basic.AnsibleModule, "get_bin_path", lambda self, name, **kwargs: name)
         patch.setattr(basic.AnsibleModule, "run_command", lambda self, arguments: lab.run(arguments))
         patch.setattr(_verify_images, "send_echo", lab.echo)
@@ -592,7 +596,7 @@ def run(lab: Lab, check_mode: bool = False, **changes: t.Any) -> dict[str, t.Any
     for user, password in ((WEB_USER, WEB_PASSWORD), (ARCHIVE_USER, ARCHIVE_PASSWORD)):
         assert password not in written[0]
         assert basic_auth(user, password)["Authorization"].split()[1] not in written[0]
-    return t.cast("dict[str, t.Any]", json.loads(written[0]))
+    return t.cast("dict[str, t.Any]", json.loads(written[0])) | {"warned": warned}
 
 
 def failed(result: dict[str, t.Any]) -> dict[str, str]:
@@ -842,6 +846,49 @@ def test_transport(tmp_path: Path, variant: dict[str, t.Any], name: str, found: 
         shortfalls = failed(run(lab))
         assert set(shortfalls) == {name}
         assert found in shortfalls[name]
+    finally:
+        lab.close()
+
+
+@pytest.mark.parametrize(
+    ("certified", "warns", "fails"),
+    [
+        ({"days": 90}, "", ""),
+        ({"days": 20}, "in fewer than 21 days", ""),
+        ({"days": 13}, "", "fewer than 14"),
+        # 45 days: renewed from 15 on; a quarter is 11.25, an eighth 5.6.
+        ({"days": 14, "age": 31}, "", ""),
+        ({"days": 10, "age": 35}, "in fewer than 11.3 days", ""),
+        ({"days": 5, "age": 40}, "", "fewer than 5.63"),
+        # Six days: renewed from three on.
+        ({"days": 3, "age": 3}, "", ""),
+        ({"days": 1, "age": 5}, "in fewer than 1.51 days", ""),
+        ({"days": 0, "age": 6}, "", "fewer than 0.755"),
+    ],
+    ids=str,
+)
+def test_how_soon_a_certificate_ends(tmp_path: Path, certified: dict[str, int], warns: str, fails: str) -> None:
+    lab = Lab(tmp_path, **certified)
+    try:
+        result = run(lab)
+        assert failed(result).get("certificate validity", "").endswith(fails)
+        assert bool(failed(result)) == bool(fails)
+        assert len(result["warned"]) == bool(warns)
+        assert warns in "".join(result["warned"])
+    finally:
+        lab.close()
+
+
+def test_a_placeholder_is_named(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, subject="lightbox.pacs placeholder")
+    (tmp_path / "other").mkdir()
+    try:
+        result = run(lab, ca_path=str(certificate(tmp_path / "other")[0]), dicom_tls_port=11112)
+        assert "only a placeholder certificate" in failed(result)["HTTPS answers"]
+        (remedy,) = [text for text in result["remedies"] if "placeholder" in text]
+        assert "journalctl -u lightbox-certificates" in remedy
+        # One message, not one for each that uses the certificate.
+        assert len(result["remedies"]) == 1
     finally:
         lab.close()
 

@@ -92,7 +92,7 @@ def test_no_secret_stands_in_the_environment_or_on_a_command_line(host, archive)
     ],
 )
 def test_files_belong_to_whom_they_should(host, path, user, group, mode):
-    file = host.file(path)
+    file = host.file(host.check_output("readlink -f %s", path))
     assert (file.user, file.group, file.mode) == (user, group, mode)
 
 

@@ -1,0 +1,469 @@
+"""Certificates of an ACME CA: the first run without it, names, challenges, renewal, a CA that fails, moves.
+
+The tests of this file are one story and run in its order.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import http.server
+import json
+import os
+import pathlib
+import re
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from cryptography import x509
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
+from pynetdicom.sop_class import SecondaryCaptureImageStorage  # type: ignore[attr-defined] # made at import
+
+from tests.support.dicom_nodes import associated, image, new_uid
+from tests.support.lab import INVENTORY, SCENARIO, address, lab_hosts, recap, run_playbook, secret, server
+from tests.support.project import PROJECT
+
+testinfra_hosts = [address("acme")]
+NAME = "acme.lightbox.test"
+ARCHIVE = lab_hosts()["acme"]["ansible_host"]
+CA = INVENTORY / ".secrets/acme-ca.pem"
+LOCAL_CA = INVENTORY / ".secrets/ca/ca.pem"
+LOCAL_PAIR = INVENTORY / ".secrets/ca/acme"
+PROGRAM = "/usr/local/sbin/lightbox-certificates"
+UNIT = "lightbox-certificates.service"
+PAIR = "/etc/lightbox/certificates"
+RENEWAL = "/etc/lightbox/acme/renewal/lightbox.conf"
+METRICS = "/var/lib/lightbox/metrics/certificates.prom"
+
+
+# --- The servers
+
+
+def on_archive(command: str, code: int | None = 0) -> str:
+    host = server("acme")
+    with host.sudo():
+        done = host.run(command)
+    assert code is None or done.rc == code, f"{command}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+    return done.stdout.strip()
+
+
+def on_ca(command: str) -> str:
+    host = server("acme-ca")
+    with host.sudo():
+        return host.check_output(command)
+
+
+@contextlib.contextmanager
+def failing_ca(mode: str) -> Iterator[None]:
+    """The CA answers with an error (500, 429), or not at all (down)."""
+    on_ca("systemctl stop acme-proxy" if mode == "down" else f"echo {mode} >/opt/acme-ca/mode")
+    try:
+        yield
+    finally:
+        on_ca("sh -c 'true >/opt/acme-ca/mode; systemctl start acme-proxy'")
+        wait_for_ca()
+
+
+def wait_for_ca() -> None:
+    until = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection((lab_hosts()["acme-ca"]["ansible_host"], 14000), 2):
+            return
+        assert time.monotonic() < until, "the ACME proxy does not start"
+        time.sleep(0.2)
+
+
+def renew(code: int = 0) -> None:
+    """What the timer does, with a certificate that is due."""
+    on_archive("sed -i 's/^.*renew_before_expiry.*/renew_before_expiry = 30 days/' " + RENEWAL)
+    on_archive(f"systemctl start {UNIT}", code)
+
+
+def status() -> dict:
+    return json.loads(on_archive(f"{PROGRAM} status"))
+
+
+def checksums() -> str:
+    return on_archive(f"sha256sum {PAIR}/fullchain.pem {PAIR}/privkey.pem")
+
+
+def metrics() -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in on_archive(f"cat {METRICS}").splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def served(port: int = 443, ca: pathlib.Path | None = CA) -> x509.Certificate:
+    """The certificate that a new connection gets; verified, unless `ca` is None."""
+    context = ssl.create_default_context(cafile=ca)
+    if ca is None:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((ARCHIVE, port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=NAME) as stream,
+    ):
+        return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True) or b"")
+
+
+def names_of(certificate: x509.Certificate) -> set[str]:
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in found}
+
+
+def converge(*, certificates_alone: bool = False, fails: bool = False, **variables: object) -> str:
+    """Run the scenario's playbook with other variables; certificates_alone: without the role of the reverse proxy."""
+    playbook = SCENARIO / "converge.yml"
+    if certificates_alone:
+        (play,) = yaml.safe_load(playbook.read_text())
+        play["pre_tasks"] = play["pre_tasks"][:1]  # the variables of other roles are not needed
+        play["roles"] = [{"role": "lightbox.pacs.certificates"}]
+        playbook = PROJECT / ".cache/playbooks/acme-certificates.yml"
+        playbook.parent.mkdir(parents=True, exist_ok=True)
+        playbook.write_text(yaml.safe_dump([play]))
+        with contextlib.suppress(FileExistsError):
+            (playbook.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
+    run = run_playbook(playbook, "-i", INVENTORY, "-e", json.dumps(variables), "--diff")
+    assert (run.returncode != 0) == fails, run.stdout[-3000:] + run.stderr[-1000:]
+    for hidden in (*map(encode_key, ("tsig_key", "eab_key")), secret("web_password")):
+        assert hidden not in run.stdout
+    assert "PRIVATE KEY" not in run.stdout
+    return run.stdout
+
+
+def encode_key(name: str) -> str:
+    return base64.b64encode(secret(name).encode()).decode().rstrip("=")  # as the CA wants it
+
+
+def warnings_of(output: str) -> list[str]:
+    text = " ".join(output.split())
+    return re.findall(r"WARNING: .*?docs/certificates\.md", text)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """New connections get a certificate at every moment of the block."""
+    failures: list[str] = []
+    done = threading.Event()
+
+    def connect() -> None:
+        while not done.is_set():
+            for port in (443, 11112):
+                try:
+                    served(port, ca=None)
+                except OSError as error:
+                    failures.append(f"{port}: {error}")
+            done.wait(0.1)
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    assert failures == []
+
+
+# --- The story
+
+
+@pytest.fixture(scope="module")
+def first_run() -> str:
+    """The output of a first run while the CA does not answer: that of `molecule converge`, as long as it is new."""
+    log = pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "runs.log"
+    if not (status()["placeholder"] and log.exists()):
+        on_archive(f"rm -rf /etc/lightbox/acme {PAIR} /var/lib/lightbox/certificates")
+        with failing_ca("down"):
+            return converge()
+    return log.read_text().rpartition("PLAY [Serve HTTPS")[2]  # the log has older runs, too
+
+
+def test_a_first_run_without_the_ca_brings_up_everything_else(first_run):
+    (warning,) = warnings_of(first_run)
+    assert "The server has only a placeholder" in warning
+    assert "Connection refused" in warning
+    assert "failed=0" in first_run
+    assert on_archive(f"systemctl is-failed {UNIT}", None) == "failed"
+    for port in (443, 11112):
+        assert "lightbox.pacs placeholder" in served(port, ca=None).subject.rfc4514_string()
+    assert metrics()["lightbox_certificate_renewal_failed"] == 1
+
+
+def test_the_checks_name_the_placeholder(first_run):
+    asked = {"url": f"https://{NAME}", "ca_path": f"{PAIR}/ca.pem", "username": "admin", "password": "x" * 12}
+    asked |= {"archive_username": "x", "archive_password": "y" * 12, "archive_url": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        ["ansible", "acme", "-i", INVENTORY, "--become", "-m", "lightbox.pacs.pacs_verify", "-a", json.dumps(asked)],
+        cwd=PROJECT,
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    remedies = yaml.safe_load(done.stdout.split("=> ", 1)[1])["remedies"]
+    (web,) = [text for text in remedies if text.startswith("web")]
+    assert "only a placeholder certificate, because its CA has not issued one for acme.lightbox.test yet" in web
+    assert "journalctl -u lightbox-certificates" in web
+
+
+def test_the_next_run_repairs_it_by_http():
+    on_ca("systemctl start acme-proxy")
+    wait_for_ca()
+    output = converge()
+    assert warnings_of(output) == []
+    for port in (443, 11112):
+        assert names_of(served(port)) == {NAME}
+    assert status()["needed"] is False
+    assert metrics() == {
+        'lightbox_certificate_days_left{certificate="server"}': pytest.approx(20, abs=0.1),
+        "lightbox_certificate_renewal_failed": 0,
+    }
+    # The distribution's own timer has nothing to renew.
+    assert on_archive("sh -c 'ls -A /etc/letsencrypt/renewal 2>/dev/null'", None) == ""
+    again = converge(certificates_alone=True)
+    assert recap(again)["changed"] == 0
+
+
+# --- Renewal while images are sent
+
+
+class Sink(http.server.BaseHTTPRequestHandler):
+    """In place of the archive's HTTP server: counts what it gets."""
+
+    protocol_version = "HTTP/1.1"
+    received: list[int]
+
+    def do_POST(self) -> None:
+        left = int(self.headers["Content-Length"])
+        count = 0
+        while count < left:
+            count += len(self.rfile.read1(min(left - count, 1 << 20)))
+        self.received.append(count)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def archive() -> Iterator[tuple[list[int], list[str]]]:
+    """What is behind the reverse proxy, on this machine: gives the sizes of uploads and the UIDs of stored images."""
+    variables = lab_hosts()["acme"]
+    (http_host, http_port), (_host, dicom_port) = (
+        variables[f"reverse_proxy_archive_{kind}address"].split(":") for kind in ("", "dicom_")
+    )
+    sizes: list[int] = []
+    images: list[str] = []
+    web = http.server.ThreadingHTTPServer((http_host, int(http_port)), type("Counting", (Sink,), {"received": sizes}))
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+
+    def store(event: evt.Event) -> int:
+        images.append(str(event.request.AffectedSOPInstanceUID))
+        return 0x0000
+
+    node = AE("LIGHTBOX")
+    node.add_supported_context(SecondaryCaptureImageStorage)
+    listener = node.start_server(("0.0.0.0", int(dicom_port)), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])  # noqa: S104
+    try:
+        yield sizes, images
+    finally:
+        web.shutdown()
+        web.server_close()
+        if listener:
+            listener.shutdown()
+
+
+class Upload(threading.Thread):
+    """Sends zeros, a piece at a time; the last piece once `finish` is set."""
+
+    def __init__(self, size: int, rate: int) -> None:
+        super().__init__()
+        self.size, self.rate, self.finish, self.sent, self.status = size, rate, threading.Event(), 0, 0
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection(NAME)
+        # By its address: the name has no DNS on this machine.
+        plain = socket.create_connection((ARCHIVE, 443), 120)
+        connection.sock = ssl.create_default_context(cafile=CA).wrap_socket(plain, server_hostname=NAME)
+        token = base64.b64encode(f"admin:{secret('web_password')}".encode()).decode()
+        connection.putrequest("POST", "/pacs/instances")
+        for name, value in {"Authorization": f"Basic {token}", "Content-Length": str(self.size)}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        piece = bytes(min(1 << 20, self.size // 8))
+        while self.sent + len(piece) < self.size:
+            connection.send(piece)
+            self.sent += len(piece)
+            time.sleep(len(piece) / self.rate)
+        self.finish.wait(300)
+        connection.send(bytes(self.size - self.sent))
+        self.status = connection.getresponse().status
+
+
+def renew_under_load(size: int, rate: int, slices: int) -> None:
+    before = served()
+    context = ssl.create_default_context(cafile=CA)
+    slice_ = image(new_uid(), new_uid())
+    wanted = [build_context(SecondaryCaptureImageStorage, ExplicitVRLittleEndian)]
+    with (
+        archive() as (sizes, images),
+        associated("DEMO", wanted, port=11112, tls_args=(context, NAME)) as association,
+    ):
+        assert association.is_established
+        upload = Upload(size, rate)
+        upload.start()
+        codes = [association.send_c_store(slice_).Status for _number in range(slices // 2)]
+        until = time.monotonic() + 60
+        while upload.sent == 0:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        renew()
+        for port in (443, 11112):
+            assert served(port).serial_number != before.serial_number
+        # Both began before the renewal and go on.
+        assert upload.is_alive()
+        assert association.is_established
+        codes += [association.send_c_store(slice_).Status for _number in range(slices - slices // 2)]
+        association.release()
+        assert association.is_released
+        upload.finish.set()
+        upload.join(300)
+        assert upload.status == 200
+        assert sizes == [size]
+        assert codes == [0] * slices
+        assert len(images) == slices
+
+
+def test_a_renewal_interrupts_no_transfer():
+    hook = "/etc/lightbox/reload.d/10-test"
+    on_archive(f"sh -c \"printf '#!/bin/sh\\nenv >/run/hook-ran\\n' >{hook}; chmod 755 {hook}; rm -f /run/hook-ran\"")
+    try:
+        renew_under_load(size=4 << 20, rate=8 << 20, slices=10)
+        assert f"CERTIFICATES_DIRECTORY={PAIR}" in on_archive("cat /run/hook-ran")
+    finally:
+        on_archive(f"rm -f {hook}")
+
+
+@pytest.mark.long
+def test_a_renewal_interrupts_no_large_transfer():
+    converge(reverse_proxy_upload_mb=1100)
+    renew_under_load(size=1 << 30, rate=20 << 20, slices=500)
+
+
+# --- Other challenges, names and clients
+
+
+def test_dns_and_another_key_type():
+    output = converge(
+        certificates_alone=True,
+        pacs_alternative_names=["*.wild.lightbox.test"],
+        certificates_acme_key_type="rsa",
+        certificates_acme_challenge="rfc2136",
+        certificates_acme_dns_seconds=1,
+        certificates_acme_rfc2136={
+            "server": lab_hosts()["acme-ca"]["ansible_host"],
+            "key_name": "acme",
+            "key": encode_key("tsig_key") + "=",  # of 32 characters
+        },
+    )
+    assert warnings_of(output) == []
+    assert names_of(served()) == {NAME, "*.wild.lightbox.test"}
+    assert "RSA" in type(served().public_key()).__name__
+    assert on_archive("stat -c '%a %U' /etc/lightbox/acme/rfc2136.ini") == "400 root"
+    for name in ("tsig_key", "eab_key"):
+        # Encoded once more, because sudo logs the command.
+        key = base64.b64encode(encode_key(name).encode()).decode()
+        places = "/etc /var/log /var/lib/lightbox /run"
+        found = on_archive(f"sh -c 'grep -rl -e $(echo {key} | base64 -d) {places}; true'").split()
+        assert [path for path in found if path.startswith("/etc/lightbox/acme/")]
+        assert [path for path in found if on_archive(f"stat -c %a {path}") != "400"] == []
+
+
+@pytest.mark.long
+def test_addresses_with_a_newer_certbot_from_wheels(tmp_path):
+    command = ["pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.13", f"--dest={tmp_path}"]
+    platforms = [f"--platform=manylinux{tag}_x86_64" for tag in ("2014", "_2_28", "_2_34")]
+    subprocess.run([*command, *platforms, "certbot==5.8.0", "acme==5.8.0"], check=True)
+    pip = {"certificates_acme_source": "pip", "certificates_acme_wheels": str(tmp_path)}
+    output = converge(pacs_alternative_names=[ARCHIVE], **pip)
+    assert warnings_of(output) == []
+    assert names_of(served()) == {NAME, ARCHIVE}
+    assert "certbot 5.8.0" in on_archive(f"{PROGRAM} certbot --version")
+    assert recap(converge(pacs_alternative_names=[ARCHIVE], **pip))["changed"] == 0
+    converge()
+    assert names_of(served()) == {NAME}
+
+
+# --- A CA that fails, and moves
+
+
+def test_a_failing_ca_leaves_the_old_pair():
+    before = checksums()
+    with failing_ca("500"):
+        renew(code=1)
+    assert checksums() == before
+    assert status()["error"]
+    assert metrics()["lightbox_certificate_renewal_failed"] == 1
+    assert on_archive(f"systemctl is-failed {UNIT}", None) == "failed"
+    with failing_ca("429"):
+        output = converge(certificates_alone=True)
+        assert checksums() == before
+        assert on_archive(f"systemctl is-failed {UNIT}", None) == "failed"
+    (warning,) = warnings_of(output)
+    assert "too many certificates" in warning
+    assert f"valid until {served().not_valid_after_utc:%Y-%m-%d %H:%M} UTC" in warning
+    # The next attempt gets what that run asked for: HTTP again, and one name.
+    renew()
+    assert names_of(served()) == {NAME}
+    assert checksums() != before
+    assert on_archive(f"systemctl is-failed {UNIT}", None) == "inactive"
+    assert metrics()["lightbox_certificate_renewal_failed"] == 0
+
+
+def test_moves_between_providers():
+    with uninterrupted():
+        converge(certificates_alone=True, certificates_provider="local_ca")
+        local = served(ca=LOCAL_CA)
+        with failing_ca("down"):
+            output = converge(certificates_alone=True)
+        (warning,) = warnings_of(output)
+        assert f"{local.not_valid_after_utc:%Y-%m-%d}" in warning
+        assert served(ca=LOCAL_CA) == local
+        # The checks after a run trust the pair that is in place.
+        assert hashlib.sha256(LOCAL_CA.read_bytes()).hexdigest() in on_archive(f"sha256sum {PAIR}/ca.pem")
+        on_archive(f"systemctl start {UNIT}")
+        assert names_of(served()) == {NAME}
+        provided = {f"certificates_provided_{kind}": str(path) for kind, path in PROVIDED.items()}
+        converge(certificates_alone=True, certificates_provider="provided", **provided)
+        assert served(ca=LOCAL_CA) == local
+    # The timer goes on with the metrics, and asks no CA any more.
+    with failing_ca("down"):
+        on_archive(f"systemctl start {UNIT}")
+    assert metrics()['lightbox_certificate_days_left{certificate="server"}'] > 300
+
+
+PROVIDED = {"certificate": LOCAL_PAIR / "fullchain.pem", "key": LOCAL_PAIR / "privkey.pem", "ca": LOCAL_CA}
+
+
+def test_removing_it_keeps_the_account():
+    account = on_archive("find /etc/lightbox/acme/accounts -name private_key.json")
+    assert account
+    converge(certificates_alone=True, certificates_enabled=False)
+    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
+    assert on_archive(f"sh -c 'ls -A {PAIR}; ls {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
+    # And back: the same account, and the certificate that is still valid.
+    output = converge(certificates_alone=True)
+    assert warnings_of(output) == []
+    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
+    assert names_of(served()) == {NAME}
