@@ -867,7 +867,7 @@ def test_transport(tmp_path: Path, variant: dict[str, t.Any], name: str, found: 
     ],
     ids=str,
 )
-def test_how_soon_a_certificate_ends(tmp_path: Path, certified: dict[str, int], warns: str, fails: str) -> None:
+def test_how_soon_a_certificate_ends(tmp_path: Path, certified: dict[str, Any], warns: str, fails: str) -> None:
     lab = Lab(tmp_path, **certified)
     try:
         result = run(lab)

@@ -177,7 +177,12 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "certificates_provided_certificate",
         "Set",
     ),
-    "provider-unknown": ("provider-unknown", {"certificates_provider": "letsencrypt"}, "certificates_provider", "local_ca"),
+    "provider-unknown": (
+        "provider-unknown",
+        {"certificates_provider": "letsencrypt"},
+        "certificates_provider",
+        "local_ca",
+    ),
     "viewer-source-unknown": ("viewer-source-unknown", {"ohif_source": "docker"}, "ohif_source", "npm, archive, git"),
     "viewer-wrong-sha512": (
         "viewer-wrong-sha512",
