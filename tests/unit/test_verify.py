@@ -27,6 +27,7 @@ import threading
 import time
 import typing as t
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pydicom
