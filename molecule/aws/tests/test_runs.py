@@ -151,8 +151,7 @@ def test_the_server_verifies_what_it_reaches():
 def test_images_are_on_the_volume_that_survives_the_server(host):
     with host.sudo():
         source = host.check_output("findmnt --noheadings --output SOURCE --target /var/lib/lightbox/orthanc")
-        (volume,) = [name for kind, name in names(ACCOUNT) if kind == "volume"]
-        assert volume.startswith(ENVIRONMENT)
+        assert ("volume", f"{ENVIRONMENT}-data") in names(ACCOUNT)
         assert source == host.check_output("readlink -f /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*")
 
 
