@@ -142,7 +142,11 @@ def names(account: str) -> Counter[tuple[str, str]]:
         "subnet": [name_of(one) for one in ec2.describe_subnets()["Subnets"] if not one["DefaultForAz"]],
         "gateway": [name_of(one) for one in ec2.describe_internet_gateways()["InternetGateways"]],
         "route table": [name_of(one) for one in ec2.describe_route_tables()["RouteTables"] if name_of(one)],
-        "endpoint": [one["ServiceName"] for one in ec2.describe_vpc_endpoints()["VpcEndpoints"]],
+        "endpoint": [
+            one["ServiceName"]
+            for one in ec2.describe_vpc_endpoints()["VpcEndpoints"]
+            if not one["State"].lower().startswith("delet")
+        ],
         "flow log": [one["ResourceId"] for one in ec2.describe_flow_logs()["FlowLogs"]],
         "group": [one["GroupName"] for one in ec2.describe_security_groups()["SecurityGroups"] if name_of(one)],
         "key": [one["KeyName"] for one in ec2.describe_key_pairs()["KeyPairs"]],

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
     "zones-one": ("relations-1", {"aws_network_zones": [f"{REGION}a"]}, "aws_network_zones", "two"),
     "zones-of-another-region": (
         "zones-of-another-region",
-        {"aws_network_zones": ["us-east-1a", "us-east-1b"]},
+        {"aws_network_zones": ["us-east-1a", "us-east-1b"], "aws_host_private_address": ""},
         "aws_network_zones",
         "Set",
     ),

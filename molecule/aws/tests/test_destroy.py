@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 import pytest
@@ -20,12 +21,25 @@ def refused() -> Run:
 
 @pytest.fixture(scope="module")
 def first(refused) -> Run:
+    ec2 = client("ec2")
+    (group,) = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [f"{ENVIRONMENT}-database"]}])[
+        "SecurityGroups"
+    ]
+    # Somebody's rule, which refers to a group that goes, too.
+    rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "UserIdGroupPairs": [{"GroupId": group["GroupId"]}]}
+    ec2.authorize_security_group_egress(GroupId=group["GroupId"], IpPermissions=[rule])
     return Run(*CONFIRMED, playbook="aws_destroy")
 
 
 @pytest.fixture(scope="module")
 def second(first) -> Run:
     return Run(*CONFIRMED, playbook="aws_destroy")
+
+
+@pytest.fixture(scope="module")
+def with_images(second) -> Run:
+    words = json.dumps({"aws_destroy_data": f"delete the images of {ENVIRONMENT}"})
+    return Run(*CONFIRMED, "-e", words, playbook="aws_destroy")
 
 
 def test_another_name_removes_nothing(refused):
@@ -60,6 +74,11 @@ def test_once_more_changes_nothing(first, second):
     assert writes(second.calls) == []
 
 
-def test_the_policy_on_the_page_is_what_was_called(refused, first, second):
-    called = actions([call for run in (refused, first, second) for call in run.calls])
+def test_the_images_go_when_that_is_said_in_words(with_images):
+    assert with_images.result.returncode == 0, with_images.output[-3000:]
+    assert client("ec2").describe_volumes()["Volumes"] == []
+
+
+def test_the_policy_on_the_page_is_what_was_called(refused, first, second, with_images):
+    called = actions([call for run in (refused, first, second, with_images) for call in run.calls])
     assert sorted(called ^ set(read_actions("Remove"))) == []
