@@ -10,7 +10,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.lightbox.pacs.plugins.filter.aws_subnets import aws_subnets
 
-from tests.support.project import PROJECT, role_file
+from tests.support.project import PROJECT, role_file, tasks_in
 
 ZONES = ["eu-central-1a", "eu-central-1b"]
 
@@ -129,10 +129,10 @@ def test_a_key_that_exists_is_used_with_or_without_its_alias():
     tasks = loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_build.yml"), trusted_as_template=True)
     (arguments,) = (task["amazon.aws.kms_key"] for task in tasks if "amazon.aws.kms_key" in task)
     found = {"resources": [{"kind": "vpc", "arn": "no"}, {"kind": "kms_key", "name": "alias/pacs", "arn": "the-key"}]}
-    given = {"aws_environment": "pacs", "omit": "left out"}
+    assert arguments["alias"] == "{{ aws_environment }}"
     for existing, key in ((found, "the-key"), ({"resources": []}, "left out")):
-        templar = Templar(loader, variables=given | {"__aws_existing": existing})
-        assert (templar.template(arguments["key_id"]), templar.template(arguments["alias"])) == (key, "pacs")
+        given = {"__aws_existing": existing, "omit": "left out", "key_id": arguments["key_id"]}
+        assert value("key_id", **given) == key
 
 
 def test_planned_subnets_have_the_zones_that_they_will_have():
@@ -220,3 +220,20 @@ def test_tags_that_aws_takes(tags):
 def test_tags_that_aws_refuses_are_refused_before_anything_is_made(tags, message):
     (refusal,) = refusals(aws_tags=tags)
     assert message in refusal
+
+
+@pytest.mark.parametrize(
+    ("state", "refused"),
+    [("Enabled", False), ("Creating", False), ("Disabled", True), ("PendingDeletion", True), (None, False)],
+)
+def test_a_key_that_somebody_disabled_is_not_enabled_again(state, refused):
+    (task,) = [
+        one
+        for one in tasks_in(PROJECT / "playbooks/tasks/aws_build.yml")
+        if one["name"] == "Refuse a key that is disabled or about to be deleted"
+    ]
+    key = [{"kind": "kms_key", "id": "1234", "state": state}] if state else []
+    assert value(f"({task['when']})", __aws_existing={"resources": key}) is refused
+    assert state is None or state in value(
+        "message", __aws_existing={"resources": key}, message=trust_as_template(task["ansible.builtin.fail"]["msg"])
+    )
