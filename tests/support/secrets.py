@@ -21,6 +21,8 @@ ODD_FILE = PROJECT / "molecule/default/inventory/odd_password.txt"
 ODD = ODD_FILE.read_text().rstrip("\n")
 # A part of a key that is long enough to be recognised. Of any 40 characters in a row at least one whole part is shown.
 KEY_PART = 20
+# What every key and certificate on a curve of NIST has in common: the identifier of the algorithm, in Base64.
+ALGORITHM = "GByqGSM49AgEGCCqGSM49AwEH"
 
 
 def is_kept(byte: int, also: str) -> bool:
@@ -80,7 +82,8 @@ def split(text: str) -> list[str]:
     """The parts of a secret that must not show by themselves: a key's characters, the lines of other texts."""
     if is_private_key(text):
         body = "".join(line for line in text.split() if re.fullmatch(r"[A-Za-z0-9+/=]+", line))
-        return [body[start : start + KEY_PART] for start in range(0, len(body) - KEY_PART + 1, KEY_PART)]
+        parts = [body[start : start + KEY_PART] for start in range(0, len(body) - KEY_PART + 1, KEY_PART)]
+        return [part for part in parts if part not in ALGORITHM]
     return [text, *(line.strip() for line in text.splitlines() if len(line.strip()) >= 8)]
 
 
