@@ -38,8 +38,7 @@ def test_the_archives_own_database_is_as_it_should_be(host):
     assert facts["log_parameters"]["log_statement"] == "ddl"  # as this scenario's inventory sets it
     assert facts["schema_version"] == "6"
     assert facts["schema_revision"].isdecimal()
-    # Closed by pg_hba.conf in place of privileges.
-    assert "postgres" in facts["other_databases"]
+    assert facts["other_databases"] == []
 
 
 @pytest.mark.parametrize(
