@@ -193,6 +193,7 @@ def test_an_administrator_makes_what_the_archive_needs(host):
         "DROP ROLE viewer",
         "DROP ROLE master",
         "DROP ROLE rds_superuser",
+        "REVOKE ALL ON DATABASE template1 FROM PUBLIC",
     ):
         sql(host, statement)
 
