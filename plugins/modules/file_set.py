@@ -220,7 +220,7 @@ class Entry:
     def _link(self, before: os.stat_result | None, diff: list[dict[str, str]]) -> bool:
         is_link = before is not None and stat.S_ISLNK(before.st_mode)
         if before is not None and not is_link and not stat.S_ISREG(before.st_mode):
-            raise FilesError("is there already, and is no link")
+            raise FilesError("exists and is not a link")
         old = os.readlink(self.path) if is_link else None
         if old == self.target:
             return False

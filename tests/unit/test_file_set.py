@@ -164,7 +164,7 @@ def test_links(tmp_path):
     (tmp_path / "file").write_text("old")
     assert run({**entry("one"), "path": str(tmp_path / "file")})["changed"] is True
     assert (tmp_path / "file").is_symlink()
-    assert "is no link" in run({**entry("one"), "path": str(tmp_path / "a")})["msg"]
+    assert "is not a link" in run({**entry("one"), "path": str(tmp_path / "a")})["msg"]
     assert run({"path": str(link), "state": "absent"})["changed"] is True
     assert not link.is_symlink()
 
