@@ -46,20 +46,21 @@ PROJECT = pathlib.Path(__file__).resolve().parents[2]
 ACCOUNT = "123456789012"
 os.environ.setdefault("MOTO_AMIS_PATH", str(pathlib.Path(__file__).with_name("images.json")))
 
-from moto.core.exceptions import ServiceException  # noqa: E402 - reads MOTO_AMIS_PATH when it is imported
-from moto.core.responses import ActionResult, BaseResponse  # noqa: E402
-from moto.ec2.models import EC2Backend, ec2_backends  # noqa: E402
-from moto.ec2.models.elastic_block_store import Volume  # noqa: E402
-from moto.ec2.responses.general import General  # noqa: E402
-from moto.moto_server.werkzeug_app import (  # noqa: E402
+# ruff: noqa: E402 - moto reads MOTO_AMIS_PATH when it is imported
+from moto.core.exceptions import ServiceException
+from moto.core.responses import ActionResult, BaseResponse
+from moto.ec2.models import EC2Backend, ec2_backends
+from moto.ec2.models.elastic_block_store import Volume
+from moto.ec2.responses.general import General
+from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
     create_backend_app,
 )
-from moto.rds.exceptions import RDSClientError  # noqa: E402
-from moto.rds.models import DBInstance, DBParameterGroup, MasterUserSecret, RDSBackend, rds_backends  # noqa: E402
-from moto.rds.responses import RDSResponse  # noqa: E402
-from werkzeug.serving import make_server  # noqa: E402
+from moto.rds.exceptions import RDSClientError
+from moto.rds.models import DBInstance, DBParameterGroup, MasterUserSecret, RDSBackend, rds_backends
+from moto.rds.responses import RDSResponse
+from werkzeug.serving import make_server
 
 USER = f"arn:aws:iam::{ACCOUNT}:user/lab"
 # kind of fault: {services (the rest is under ""): (code, HTTP status)}, and the message.

@@ -337,7 +337,7 @@ def backups_off(facts: Facts) -> Seen:
 def backups_short(facts: Facts) -> Seen:
     days, expected = facts.instance("BackupRetentionPeriod"), facts.options["backup_days"]
     if not days:
-        raise NotApplicable("there are no backups")
+        raise NotApplicable("backups are off")
     return days >= expected, f"backups are kept for {days} days, backup_days is {expected}"
 
 
@@ -348,7 +348,7 @@ def backups_short(facts: Facts) -> Seen:
 )
 def restorable_time_old(facts: Facts) -> Seen:
     if facts.instance("BackupRetentionPeriod") == 0:
-        raise NotApplicable("there are no backups")
+        raise NotApplicable("backups are off")
     latest = facts.attribute("LatestRestorableTime", None)
     if latest is None:
         if facts.is_new():

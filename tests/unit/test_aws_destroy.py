@@ -120,10 +120,12 @@ def test_nothing_is_written_before_it_is_confirmed():
         "ansible.builtin.debug",
         "ansible.builtin.set_fact",
         "ansible.builtin.pause",
+        "ansible.builtin.import_tasks",  # of the first one
     }
-    for name in ("aws_destroy_confirm", "aws_destroy_summary"):
+    for name in ("aws_account", "aws_destroy_confirm", "aws_destroy_summary"):
         for task in tasks(name).values():
             assert readers & set(task), task["name"]
+            assert task.get("ansible.builtin.import_tasks", "aws_account.yml") == "aws_account.yml"
     text = (PROJECT / "playbooks/aws_destroy.yml").read_text()
     assert text.index("tasks/aws_destroy_confirm.yml") < text.index("tasks/aws_destroy.yml")
     assert "when: __aws_to_remove != [] and not ansible_check_mode" in text

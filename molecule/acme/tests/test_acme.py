@@ -274,7 +274,7 @@ def archive() -> Iterator[tuple[list[int], list[str]]]:
 
     node = AE("LIGHTBOX")
     node.add_supported_context(SecondaryCaptureImageStorage)
-    listener = node.start_server(("0.0.0.0", int(dicom_port)), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])  # noqa: S104
+    listener = node.start_server(("0.0.0.0", int(dicom_port)), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])  # noqa: S104 - the lab servers call it
     try:
         yield sizes, images
     finally:
