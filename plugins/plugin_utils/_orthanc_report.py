@@ -104,6 +104,13 @@ def read_versions(system: Mapping[str, Any], plugins: Iterable[Mapping[str, Any]
     return versions
 
 
+def contains(actual: Any, written: Any) -> bool:
+    """Whether a value is the written one. Of an object, Orthanc may report more: UserMetadata by number, too."""
+    if isinstance(actual, Mapping) and isinstance(written, Mapping):
+        return all(name in actual and contains(actual[name], value) for name, value in written.items())
+    return bool(actual == written)
+
+
 def find_unloaded_plugins(orthanc: Orthanc, loaded: set[str]) -> Iterator[str]:
     """Yield libraries that did not load. Those whose identifier in /plugins is not in the data are only counted."""
     reason = f"It loaded {', '.join(sorted(loaded)) or 'none'}. The reason is in its log: docker logs lightbox-orthanc"
@@ -151,7 +158,7 @@ def differences(
 
     for name, value in (written or {}).items():
         actual = system.get(to_snake_case(name))
-        if type(actual) is type(value) and actual != value:
+        if type(actual) is type(value) and not contains(actual, value):
             errors.append(
                 f"{name} was written as {format_value(value)}, but Orthanc runs with {format_value(actual)}. Another "
                 "server may answer at that address, or the container is older than its files: docker restart "

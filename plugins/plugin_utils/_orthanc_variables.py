@@ -22,6 +22,7 @@ from ansible_collections.lightbox.pacs.plugins.plugin_utils._orthanc_model impor
 
 # Releases, what upstream calls its newest state, and the commits by which it names some.
 VERSION = re.compile(r"\d+(\.\d+)*([-+.~].*)?|mainline\S*|[0-9a-f]{7,40}")
+IMPLICIT = "1.2.840.10008.1.2"
 # Variables of the role whose dangers are accepted by their own name.
 VARIABLES = ("orthanc_dicomweb_servers", "orthanc_log_level", "orthanc_peers")
 
@@ -67,6 +68,11 @@ def check_versions(orthanc: Orthanc) -> Iterator[str]:
             )
 
 
+def accepts_implicit(syntax: str) -> bool:
+    """Whether an accepted transfer syntax is or covers implicit VR little endian. Upstream's default covers all."""
+    return IMPLICIT.startswith(syntax[:-1]) if syntax.endswith("*") else syntax == IMPLICIT
+
+
 def check_transfer_syntaxes(orthanc: Orthanc, syntaxes: Any) -> Iterator[str]:
     """Yield accepted transfer syntaxes that Orthanc does not support: with one of these it refuses every image."""
     name = "orthanc_accepted_transfer_syntaxes"
@@ -75,8 +81,13 @@ def check_transfer_syntaxes(orthanc: Orthanc, syntaxes: Any) -> Iterator[str]:
         return
     uids = orthanc.transfer_syntaxes
     remedy = "Set it to UIDs such as 1.2.840.10008.1.2.1, or 1.2.840.10008.1.2.4.* for all that begin so"
+    if syntaxes and not any(accepts_implicit(str(syntax)) for syntax in syntaxes):
+        yield (
+            f"{name} lacks {IMPLICIT} (implicit VR little endian), the one that every device supports. Set it with that "
+            "one."
+        )
     for syntax in map(str, syntaxes):
-        if not re.fullmatch(r"1\.2\.840\.10008\.1\.2(\.[0-9]+)*(\.?\*)?", syntax):
+        if not re.fullmatch(r"1\.2\.840\.10008\.1\.2(\.[0-9]+)*(\.?\*)?", syntax) and not accepts_implicit(syntax):
             yield f"{name} contains {syntax}, which is not the UID of a transfer syntax. {remedy}."
         elif not any(uid.startswith(syntax[:-1]) if syntax.endswith("*") else uid == syntax for uid in uids):
             since = orthanc.data["syntaxes"].get(syntax, {}).get("since")

@@ -475,6 +475,7 @@ def test_representations_of_newer_versions():
 
 NEWER: list[tuple[dict[str, Any], str]] = [
     ({"OverwriteInstances": "IfChanged", "StoreMD5ForAttachments": False}, "would not start"),
+    ({"CheckRevisions": True, "StoreMD5ForAttachments": False}, "would not start"),
     ({"PatientLevelEnabled": False, "MaximumPatientCount": 3}, "would not start"),
     ({"DefaultRetrieveMethod": "C-GET"}, "Did you mean DicomDefaultRetrieveMethod?"),
 ]

@@ -59,6 +59,8 @@ ODD: list[dict[str, Any]] = [
     {"orthanc_dicomweb_servers": [PEER], "orthanc_peers": [PEER]},
     {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1*", "1.2.840.10008.1.2.4.*"]},
     {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.2*"]},
+    {"orthanc_accepted_transfer_syntaxes": ["1.2.840.10008.1.*"]},  # upstream's default
+    {"orthanc_accepted_transfer_syntaxes": ["*"]},
     {"orthanc_users": [{"name": "a.b@c-d_e", "password": "twelve chars'\"\\{{ é $"}]},
     {"orthanc_configuration": {"StableAge": 10, "DicomWeb": {"EnableWado": False}}},
     {"orthanc_plugins": ["OrthancDicomWeb"]},

@@ -30,7 +30,7 @@ def info(*plugins: dict[str, str], **system: Any) -> dict[str, Any]:
 
 
 def compare(information: dict[str, Any], plugins: list[str] | None = None, **more: Any) -> list[str]:
-    return differences(information, "debian", plugins or PLUGINS, written=WRITTEN, **more)
+    return differences(information, "debian", plugins or PLUGINS, **{"written": WRITTEN} | more)
 
 
 def test_a_matching_server_has_no_differences():
@@ -84,6 +84,17 @@ def test_a_value_other_than_written_is_reported():
     assert 'MaximumStorageMode was written as "Reject", but Orthanc runs with "Recycle"' in error
     (error,) = compare(info(DICOM_WEB, GDCM, dicom_aet="OTHER"))
     assert "Another server may answer" in error
+
+
+def test_of_an_object_orthanc_may_report_more():
+    # Orthanc 1.12.7 lists each entry of UserMetadata under its number, too.
+    actual = {"my-metadata": 1098, "1098": 1098}
+    server = info(DICOM_WEB, GDCM, user_metadata=actual)
+    assert compare(server, written={"UserMetadata": {"my-metadata": 1098}}) == []
+    assert compare(server, written={"UserMetadata": {}}) == []
+    for other in ({"my-metadata": 1099}, {"other": 1098}, {"my-metadata": 1098, "other": 1100}):
+        (error,) = compare(server, written={"UserMetadata": other})
+        assert "UserMetadata was written as" in error
 
 
 def test_another_version_is_reported_where_an_option_depends_on_it():
