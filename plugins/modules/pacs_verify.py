@@ -107,6 +107,11 @@ options:
     description: Port at O(connect_address) for DICOM over TLS. V(0) skips the check.
     type: int
     default: 0
+  accepted_options:
+    description: Dangerous options of Orthanc that were accepted. What they open is reported as accepted instead of failed.
+    type: list
+    elements: str
+    default: []
   containers:
     description: Names of the containers that must run and be healthy.
     type: list
@@ -305,6 +310,7 @@ ARGUMENTS = {
     "dicom_aet": {"type": "str", "default": "LIGHTBOX"},
     "dicom_calling_aet": {"type": "str", "default": "LBXVERIFY", "no_log": True},
     "dicom_tls_port": {"type": "int", "default": 0},
+    "accepted_options": {"type": "list", "elements": "str", "default": []},
     "containers": {"type": "list", "elements": "str", "default": []},
     "reconcile_metrics": {"type": "str", "default": ""},
     "certificate_days": {"type": "int", "default": 14},
@@ -352,7 +358,8 @@ def main() -> None:
                 (settings.archive_username, settings.archive_password),
             ),
             settings.dicom_calling_aet,
-        ]
+        ],
+        settings.accepted_options,
     )
     containers = check_containers(settings, checks)
     check_storage(settings, checks)

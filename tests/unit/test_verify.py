@@ -778,6 +778,27 @@ ALSO = {
 }
 
 
+ACCEPTED = [
+    ("archive scripts", ["ExecuteLuaEnabled"], {"no scripts"}),
+    ("archive export", ["RestApiWriteToFileSystemEnabled"], {"no file export"}),
+    ("any called title", ["DicomCheckCalledAet"], {"wrong called AE title"}),
+    ("stranger echoes", ["DicomAlwaysAllowStore"], {"unknown calling AE title", "C-STORE from an unknown AE title"}),
+]
+
+
+@pytest.mark.parametrize(("broken", "options", "names"), ACCEPTED, ids=[row[0] for row in ACCEPTED])
+def test_what_was_accepted_is_reported_as_accepted(
+    lab: Lab, broken: str, options: list[str], names: set[str]
+) -> None:
+    lab.broken = broken
+    result = run(lab, accepted_options=options)
+    assert result["passed"] is True
+    accepted = {check["name"] for check in result["checks"] if f"was accepted ({options[0]})" in check["detail"]}
+    assert accepted == names
+    # Another accepted option excuses nothing.
+    assert names <= set(failed(run(lab, accepted_options=["WebDavEnabled"])))
+
+
 @pytest.mark.parametrize(("broken", "name", "found"), BREAKAGES, ids=[row[0] for row in BREAKAGES])
 def test_what_is_broken_is_found(lab: Lab, broken: str, name: str, found: str) -> None:
     lab.broken = broken
