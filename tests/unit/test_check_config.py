@@ -149,9 +149,9 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 
 
-def check(inventory: pathlib.Path) -> subprocess.CompletedProcess[str]:
+def check(inventory: pathlib.Path, playbook: str = "check_config") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["ansible-playbook", str(PROJECT / "playbooks/check_config.yml"), "-i", str(inventory)],
+        ["ansible-playbook", str(PROJECT / f"playbooks/{playbook}.yml"), "-i", str(inventory)],
         env=os.environ
         | {
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
@@ -347,13 +347,22 @@ def test_nothing_is_written(run):
     assert files == ["hosts.yml"]
 
 
-def test_an_inventory_without_an_archive_is_refused(tmp_path):
-    (tmp_path / "hosts.yml").write_text("web:\n  hosts:\n    a:\n")
-    done = check(tmp_path)
-    assert done.returncode != 0
-    assert "no host in the group pacs" in done.stdout
-
-
 def test_the_example_is_good():
     done = check(PROJECT / "inventories/onprem")
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("playbook", sorted(path.stem for path in (PROJECT / "playbooks").glob("*.yml")))
+def test_an_inventory_without_the_group_is_an_error(tmp_path, playbook):
+    """Not "no hosts matched" and success, as after a misspelt -i."""
+    done = check(tmp_path / "missing", playbook)
+    assert done.returncode != 0
+    assert "The inventory has no host in the group pacs. Correct -i, or add one" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("groups", ["pacs: {hosts: {}}", "web: {hosts: {a: }}"])
+def test_a_group_without_a_host_is_an_error(tmp_path, groups):
+    (tmp_path / "hosts.yml").write_text(groups)
+    done = check(tmp_path, "site")
+    assert done.returncode != 0
+    assert "The inventory has no host in the group pacs" in done.stdout + done.stderr
