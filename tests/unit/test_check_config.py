@@ -102,6 +102,13 @@ HOSTS: dict[str, dict[str, Any]] = {
             {"name": "verify", "aet": "CT4", "host": "ct4.example.org"},
         ],
     },
+    # As host variables, which win over the playbooks'.
+    "overridden": {
+        "pacs_name": "overridden.example.org",
+        "orthanc_users": [{"name": "jane", "password": "Hush7Hush7Hush7"}],
+        "orthanc_modalities": [{"name": "ct2", "aet": "CT2", "host": "192.0.2.7"}],
+        "reverse_proxy_dicomweb_root": "/other/dicom-web",
+    },
     "twice": {
         "pacs_name": "twice.example.org",
         "pacs_modalities": [{"name": "ct1", "aet": "CT1", "host": "192.0.2.7"}],
@@ -271,6 +278,18 @@ def test_who_may_call_is_told_in_the_words_of_the_inventory(run):
     ):
         assert error in said["network"]
     assert "reverse_proxy_dicom_networks" not in said["network"]
+
+
+def test_what_others_depend_on_is_not_overridden(run):
+    _done, said, _files = run
+    for error in (
+        "orthanc_users lacks the account with which the reverse proxy logs in",
+        "Add {name: reverse_proxy, password: '{{ reverse_proxy_archive_password }}'} to orthanc_users",
+        "orthanc_modalities lacks the modality of the checks after every run",
+        "reverse_proxy_dicomweb_root: the archive answers at orthanc_dicomweb_root (/pacs/dicom-web)",
+    ):
+        assert error in said["overridden"]
+    assert "Hush7" not in said["overridden"]
 
 
 def test_what_is_said_twice_or_for_nothing_is_told(run):
