@@ -25,6 +25,8 @@ INVENTORY_NAMES = "__pacs_inventory_names"
 VALIDATED = "__pacs_validated"
 # What preflights register. Without one of them a role has learnt nothing since the playbooks validated it.
 FACTS = ("host", "provided_key", "region")
+# Of all errors in types the one that leaves a value as assertions expect it.
+NOT_AN_OPTION = " is not an option. "
 CONTAINERS: dict[str, Any] = {"dict": Mapping, "list": (list, tuple)}
 KINDS = {
     "bool": "true or false",
@@ -134,7 +136,7 @@ def entry_errors(place: str, prefix: str, entry: Mapping[str, Any], option: Mapp
         if key not in options:
             meant = difflib.get_close_matches(str(key), options, n=1)
             way = f"Did you mean {meant[0]}?" if meant else f"Remove it; the options are {', '.join(options)}."
-            yield f"{prefix}{key} is not an option. {way}"
+            yield f"{prefix}{key}{NOT_AN_OPTION}{way}"
     for key, inner in options.items():
         if key in entry:
             yield from type_errors(f"{prefix}{key}", entry[key], inner)
@@ -158,6 +160,8 @@ class Validation:
         self.errors: list[str] = []
         # Reported only where there is no error that may have caused them.
         self.consequences: list[str] = []
+        # Variables of a wrong type. What an assertion says of them is a consequence, and is not reported.
+        self.mistyped: set[str] = set()
         # Which role reported a variable first: through the wiring another one meets the same value.
         self.reporters: dict[str, str] = {}
         self.inventory_names: Mapping[str, str] = variables.get(INVENTORY_NAMES, {})
@@ -183,9 +187,8 @@ class Validation:
         """Return whether a variable has the wiring's value, and not one that an inventory set in its place."""
         return name in self.wired and self.variables.get(name) == self.wired[name]
 
-    def check_types(self, role: str) -> bool:
-        """Add the errors in the types of a role's variables; return whether there are none."""
-        found: list[str] = []
+    def check_types(self, role: str) -> None:
+        """Add the errors in the types of a role's variables."""
         for name, option in self.options(role).items():
             if self.is_wired(name):
                 continue
@@ -202,10 +205,10 @@ class Validation:
                 else:
                     reason = "" if is_secret(option) else f": {reason}"
                     errors = [f"{name} is a template that cannot be evaluated{reason}. {suggest(name, option)}"]
-            found += errors
-        for message in found:
-            self.add(role, message)
-        return not found
+            if any(NOT_AN_OPTION not in error for error in errors):
+                self.mistyped.add(name)
+            for message in errors:
+                self.add(role, message)
 
     def is_true(self, condition: Any) -> bool:
         conditions = condition if isinstance(condition, list) else [condition]
@@ -223,6 +226,8 @@ class Validation:
                 self.consequences.append(f"Assertion {number} of {role} cannot be evaluated: {reason}.")
                 continue
             for message in map(str, [messages] if isinstance(messages, str) else messages):
+                if self.mistyped.intersection(re.findall(r"\w+", f"{message} {self.in_inventory_names(message)}")):
+                    continue
                 name = re.split(r"\W", message, maxsplit=1)[0]
                 if self.is_wired(name) and name not in self.inventory_names:
                     self.consequences.append(message)
@@ -255,7 +260,9 @@ def validate(templar: Any, variables: Mapping[str, Any], roles: Sequence[str], p
     if VALIDATED in variables:
         judged = [role for role in roles if any(f"__{role}_{name}" in variables for name in FACTS)]
     else:
-        judged = [role for role in everything if validation.check_types(role)]
+        judged = everything
+        for role in everything:
+            validation.check_types(role)
     for role in judged:
         if validation.is_enabled(role):
             validation.check_assertions(role)

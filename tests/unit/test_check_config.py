@@ -39,6 +39,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "pacs_name": "bad.example.org",
         "pacs_modalites": [],
         "orthanc_flavor": "debian",
+        "orthanc_peers": [{"name": "other", "url": "ftp://other", "remote": True}],
         "orthanc_configuration": {
             "StableAgee": 30,
             "HttpServer": {"CorsEnabled": True},
@@ -238,9 +239,11 @@ def test_a_value_of_any_type_breaks_no_list(run):
         "postgresql_provider is 'locl'. Did you mean local? Set postgresql_provider to one of none, local",
         # The assertions of a role whose types are right.
         "certificates_days is 0. Set it to 1 to 825",
+        # And of one in which another type is wrong.
+        "reverse_proxy_workers is 0. Set it to 1 to 128",
     ):
         assert error in said["shapes"]
-    for noise in ("orthanc_modalities", "reverse_proxy_dicom_networks", "cannot be evaluated", "Error", "workers"):
+    for noise in ("orthanc_modalities", "reverse_proxy_dicom_networks", "cannot be evaluated", "Error"):
         assert noise not in said["shapes"]
     assert "pacs_modalities is empty (null)" in said["nothing"]
     assert "Set each to a port of its own" in said["nothing"]
@@ -278,6 +281,12 @@ def test_who_may_call_is_told_in_the_words_of_the_inventory(run):
     ):
         assert error in said["network"]
     assert "reverse_proxy_dicom_networks" not in said["network"]
+
+
+def test_an_unknown_option_hides_no_other_error(run):
+    _done, said, _files = run
+    assert "orthanc_peers, entry 1 (other): remote is not an option" in said["bad"]
+    assert "orthanc_peers or orthanc_dicomweb_servers: the url of other is not valid" in said["bad"]
 
 
 def test_what_others_depend_on_is_not_overridden(run):
