@@ -395,6 +395,7 @@ def test_who_does_not_listen_is_not_asked_for_an_echo():
 
 def test_peers_and_dicomweb_servers_are_called_as_their_modules_call_them():
     full = {**PEER, "username": "me", "password": "a {{ b }} 'c'", "http_headers": {"X-Token": "t"}, "timeout": 5}
+    full["properties"] = {"RemoteSelf": "me"}
     told = ROLE.value("__orthanc_peers", orthanc_peers=[PEER, full])
     assert told[0] == {"name": "other", "peer_url": PEER["url"]}
     assert told[1] == {
@@ -404,6 +405,7 @@ def test_peers_and_dicomweb_servers_are_called_as_their_modules_call_them():
         "password": "a {{ b }} 'c'",
         "http_headers": {"X-Token": "t"},
         "peer_timeout": 5,
+        "properties": {"RemoteSelf": "me"},
     }
     assert ROLE.value("__orthanc_dicomweb_servers", orthanc_dicomweb_servers=[{**PEER, "timeout": 5}]) == [
         {"name": "other", "server_url": PEER["url"], "server_timeout": 5}

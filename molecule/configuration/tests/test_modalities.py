@@ -230,7 +230,7 @@ def story(tmp_path_factory) -> Story:
     client = make_client_pair(tmp_path_factory.mktemp("client"))
     told.facts["key"] = pathlib.Path(client["orthanc_client_key"]).read_text().splitlines()[1]
     calling: dict[str, Any] = client | {
-        "orthanc_peers": [{"name": "other", "url": f"https://{ADDRESS}/pacs", **service}],
+        "orthanc_peers": [{"name": "other", "url": f"https://{ADDRESS}/pacs", **service, "properties": {"RemoteSelf": "me"}}],
         "orthanc_dicomweb_servers": [{"name": "web", "url": f"https://{ADDRESS}/pacs/dicom-web", **service}],
         "orthanc_accepted_transfer_syntaxes": SYNTAXES,
     }
@@ -343,6 +343,7 @@ def test_peers_and_dicomweb_servers_are_reached_with_their_login(story):
 
 def test_a_password_is_changed_although_the_archive_shows_none(story):
     assert story.states["calling"].peers["other"]["Password"] is None
+    assert story.states["calling"].peers["other"]["RemoteSelf"] == "me"
     assert story.facts["peer with the new password"][0] != 200
     assert story.states["password"].started == story.states["calling"].started
     assert sorted(changed(story.outputs["password"])) == [
