@@ -41,6 +41,36 @@ def test_defaults_have_no_errors():
     assert ROLE.errors() == []
 
 
+USED = {"/opt/lightbox/orthanc/in-use": {"kind": "file"}, f"{STORAGE}/.in-use": {"kind": None}}
+
+
+@pytest.mark.parametrize("there", [[], [f"{STORAGE}/lost+found"]])
+def test_an_archive_that_has_run_does_not_start_without_its_images(there):
+    facts = host(paths=USED, globs={f"{STORAGE}/*": there})
+    (error,) = ROLE.errors(**facts)
+    assert error.startswith(f"orthanc_storage_directory ({STORAGE}) is empty, but this archive has run before")
+    assert "-e orthanc_start_empty=true" in error
+    assert ROLE.errors(orthanc_start_empty=True, **facts) == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        host(paths=USED, globs={f"{STORAGE}/*": [f"{STORAGE}/a7"]}),  # restored, without the note
+        host(paths=USED | {f"{STORAGE}/.in-use": {"kind": "file"}}, globs={f"{STORAGE}/*": []}),  # no image yet
+        host(paths={path: {"kind": None} for path in USED}, globs={f"{STORAGE}/*": []}),  # new
+    ],
+    ids=["restored", "no image", "new"],
+)
+def test_an_archive_with_its_images_or_without_a_past_starts(facts):
+    assert ROLE.errors(**facts) == []
+    assert ROLE.value("__orthanc_use_noted", **facts) == [
+        path
+        for path in (f"{STORAGE}/.in-use", "/opt/lightbox/orthanc/in-use")
+        if facts["__orthanc_host"]["paths"][path]["kind"]
+    ]
+
+
 ODD: list[dict[str, Any]] = [
     {"orthanc_aet": "A"},
     {"orthanc_aet": "SIXTEEN-LETTERS_"},

@@ -39,6 +39,20 @@ def test_a_run_that_changes_nothing_compares_too():
     assert "changed=0" in said
 
 
+def test_a_disk_that_is_not_mounted_stops_the_run(host):
+    storage = "/var/lib/lightbox/orthanc"
+    with host.sudo():
+        host.check_output(f"docker stop lightbox-orthanc && mv {storage} {storage}.elsewhere && install -d {storage}")
+        try:
+            code, said = play()
+            assert host.check_output(f"ls -A {storage}") == ""
+        finally:
+            host.check_output(f"rmdir {storage} && mv {storage}.elsewhere {storage}")
+    assert code != 0
+    assert f"orthanc_storage_directory ({storage}) is empty, but this archive has run before" in said
+    assert "changed=0" in said
+
+
 def test_an_option_that_the_archive_would_ignore_is_refused_before_anything_changes(host):
     code, said = play(orthanc_configuration={"StableAgee": 20, "HttpBindAddresses": ["127.0.0.1"]})
     assert code != 0
