@@ -83,8 +83,8 @@ class Settings:
         return self.archive_path.rstrip("/") + "/wado"
 
 
-# Checks that fail where a dangerous option of Orthanc is set, and these options. A stranger gets an association as soon as
-# he may ask for anything.
+# Checks that fail where a dangerous option of Orthanc is set, and these options. A stranger gets an association as soon
+# as he may ask for anything.
 OPENED_BY = {
     "no scripts": ("ExecuteLuaEnabled",),
     "no file export": ("RestApiWriteToFileSystemEnabled",),

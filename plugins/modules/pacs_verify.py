@@ -108,7 +108,7 @@ options:
     type: int
     default: 0
   accepted_options:
-    description: Dangerous options of Orthanc that were accepted. What they open is reported as accepted instead of failed.
+    description: Dangerous options of Orthanc that were accepted. What they open is reported as accepted, not as failed.
     type: list
     elements: str
     default: []

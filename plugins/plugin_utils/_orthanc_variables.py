@@ -83,8 +83,8 @@ def check_transfer_syntaxes(orthanc: Orthanc, syntaxes: Any) -> Iterator[str]:
     remedy = "Set it to UIDs such as 1.2.840.10008.1.2.1, or 1.2.840.10008.1.2.4.* for all that begin so"
     if syntaxes and not any(accepts_implicit(str(syntax)) for syntax in syntaxes):
         yield (
-            f"{name} lacks {IMPLICIT} (implicit VR little endian), the one that every device supports. Set it with that "
-            "one."
+            f"{name} lacks {IMPLICIT} (implicit VR little endian), the one that every device supports. Set it with "
+            "that one."
         )
     for syntax in map(str, syntaxes):
         if not re.fullmatch(r"1\.2\.840\.10008\.1\.2(\.[0-9]+)*(\.?\*)?", syntax) and not accepts_implicit(syntax):

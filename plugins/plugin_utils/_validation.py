@@ -255,13 +255,12 @@ def validate(templar: Any, variables: Mapping[str, Any], roles: Sequence[str], p
     validation = Validation(templar, variables)
     if playbook:
         validation.errors += unknown_variables(variables["hostvars"][variables["inventory_hostname"]])
-    everything = [PLAYBOOK, *roles] if playbook else roles
+    judged = [PLAYBOOK, *roles] if playbook else list(roles)
     # All types first: through the wiring a wrong value reaches the assertions of other roles.
     if VALIDATED in variables:
         judged = [role for role in roles if any(f"__{role}_{name}" in variables for name in FACTS)]
     else:
-        judged = everything
-        for role in everything:
+        for role in judged:
             validation.check_types(role)
     for role in judged:
         if validation.is_enabled(role):

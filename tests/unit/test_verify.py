@@ -787,9 +787,7 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize(("broken", "options", "names"), ACCEPTED, ids=[row[0] for row in ACCEPTED])
-def test_what_was_accepted_is_reported_as_accepted(
-    lab: Lab, broken: str, options: list[str], names: set[str]
-) -> None:
+def test_what_was_accepted_is_reported_as_accepted(lab: Lab, broken: str, options: list[str], names: set[str]) -> None:
     lab.broken = broken
     result = run(lab, accepted_options=options)
     assert result["passed"] is True

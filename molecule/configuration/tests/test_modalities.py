@@ -230,7 +230,9 @@ def story(tmp_path_factory) -> Story:
     client = make_client_pair(tmp_path_factory.mktemp("client"))
     told.facts["key"] = pathlib.Path(client["orthanc_client_key"]).read_text().splitlines()[1]
     calling: dict[str, Any] = client | {
-        "orthanc_peers": [{"name": "other", "url": f"https://{ADDRESS}/pacs", **service, "properties": {"RemoteSelf": "me"}}],
+        "orthanc_peers": [
+            {"name": "other", "url": f"https://{ADDRESS}/pacs", **service, "properties": {"RemoteSelf": "me"}}
+        ],
         "orthanc_dicomweb_servers": [{"name": "web", "url": f"https://{ADDRESS}/pacs/dicom-web", **service}],
         "orthanc_accepted_transfer_syntaxes": SYNTAXES,
     }
