@@ -47,7 +47,7 @@ def test_a_disk_that_is_not_mounted_stops_the_run(host):
             code, said = play()
             assert host.check_output(f"ls -A {storage}") == ""
         finally:
-            host.check_output(f"rmdir {storage} && mv {storage}.elsewhere {storage}")
+            host.check_output(f"rmdir {storage} && mv {storage}.elsewhere {storage} && docker start lightbox-orthanc")
     assert code != 0
     assert f"orthanc_storage_directory ({storage}) is empty, but this archive has run before" in said
     assert "changed=0" in said
