@@ -61,6 +61,12 @@ def test_archive_is_healthy_and_hardened(archive):
     assert settings["LogConfig"]["Config"] == {"max-file": "5", "max-size": "10m"}
 
 
+def test_the_web_server_has_no_rights_that_it_does_not_need(host):
+    # systemd's own measure, from 0 (nothing is allowed) to 10.
+    with host.sudo():
+        host.check_output("systemd-analyze security --no-pager --threshold=35 nginx.service")
+
+
 def test_archive_is_published_on_loopback_only(host, archive):
     bindings = [binding for port in archive["HostConfig"]["PortBindings"].values() for binding in port]
     assert {binding["HostIp"] for binding in bindings} == {"127.0.0.1"}
