@@ -10,10 +10,10 @@ import yaml
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 # What roles yield for the wiring, besides their arguments.
 OUTPUTS = {
-    "aws_database": {"aws_database"},
-    "aws_host": {"aws_host"},
-    "aws_network": {"aws_network"},
-    "aws_security_groups": {"aws_security_groups"},
+    "aws_database": {"aws_database", "aws_database_resources"},
+    "aws_host": {"aws_host", "aws_host_resources"},
+    "aws_network": {"aws_network", "aws_network_planned_subnets", "aws_network_resources"},
+    "aws_security_groups": {"aws_security_groups", "aws_security_groups_declared", "aws_security_groups_resources"},
     "orthanc": {
         "orthanc_container_http",
         "orthanc_container_dicom",

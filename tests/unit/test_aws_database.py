@@ -76,13 +76,13 @@ def test_what_is_refused(role, answers, message):
 
 
 def test_nothing_is_planned_where_it_is_switched_off(role):
-    planned = role.value("__aws_database_resources", aws_database_name="site", aws_database_engine_version="16.10")
+    planned = role.value("aws_database_resources", aws_database_name="site", aws_database_engine_version="16.10")
     assert [(one["kind"], one["name"]) for one in planned] == [
         ("db_subnet_group", "site"),
         ("db_parameter_group", "site-postgres16"),
         ("db_instance", "site"),
     ]
-    assert role.value("__aws_database_resources", aws_database_enabled=False) == []
+    assert role.value("aws_database_resources", aws_database_enabled=False) == []
 
 
 @pytest.mark.parametrize(

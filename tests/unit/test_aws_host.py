@@ -693,7 +693,7 @@ def test_refused(role, answers, message):
 
 
 def test_resources_of_the_plan(role):
-    kinds = [one["kind"] for one in role.value("__aws_host_resources")]
+    kinds = [one["kind"] for one in role.value("aws_host_resources")]
     assert kinds == ["instance", "volume", "key_pair", "elastic_ip"]
     other = {
         "aws_host_connect": "session_manager",
@@ -701,7 +701,7 @@ def test_resources_of_the_plan(role):
         "aws_host_route53_zone": "example.org",
         "aws_host_names": ["pacs.example.org"],
     }
-    resources = role.value("__aws_host_resources", **other)
+    resources = role.value("aws_host_resources", **other)
     assert [(one["kind"], one["name"]) for one in resources] == [
         ("instance", "ward"),
         ("volume", "ward-data"),

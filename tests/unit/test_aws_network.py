@@ -215,7 +215,7 @@ def test_subnets_that_were_just_made_have_their_ids():
 
 
 def test_resources_are_listed_by_name(role):
-    resources = role.value("__aws_network_resources", __aws_network_region=region("us-west-1a", "us-west-1c"))
+    resources = role.value("aws_network_resources", __aws_network_region=region("us-west-1a", "us-west-1c"))
     assert [(one["kind"], one["name"]) for one in resources] == [
         ("vpc", "radiology"),
         ("subnet", "radiology-public-a"),
@@ -230,7 +230,7 @@ def test_resources_are_listed_by_name(role):
         ("iam_role", "radiology-us-west-1-flow-logs"),
         ("flow_log", "radiology-flow-logs"),
     ]
-    assert role.value("__aws_network_resources", **GIVEN) == []
+    assert role.value("aws_network_resources", **GIVEN) == []
 
 
 def test_the_role_of_the_log_may_write_to_that_log_only(role):

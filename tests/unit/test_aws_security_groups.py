@@ -257,7 +257,7 @@ def test_the_database_admits_the_archive_only(role):
 def test_groups_are_listed_by_name(role, answers, names):
     groups = role.value("__aws_security_groups_groups", **answers)
     assert [group["name"] for group in groups] == names
-    resources = role.value("__aws_security_groups_resources", **answers)
+    resources = role.value("aws_security_groups_resources", **answers)
     assert {(one["kind"], one["name"]) for one in resources} == {
         ("security_group", name) for name in names if name != "default"
     }
@@ -435,14 +435,14 @@ def test_the_role_declares_what_it_opens_to_the_check(role):
         "aws_security_groups_database": True,
     }
     archive, database = "radiology-archive", "radiology-database"
-    assert role.value("__aws_security_groups_declared", **opened) == [
+    assert role.value("aws_security_groups_declared", **opened) == [
         {"protocol": "tcp", "ports": ["443"], "from": ["198.51.100.0/24"], "group": archive},
         {"protocol": "tcp", "ports": ["443"], "from": ["2001:db8::/32"], "group": archive},
         {"protocol": "tcp", "ports": ["4242"], "from": ["10.1.0.7/32"], "group": archive},
         {"protocol": "tcp", "ports": ["22"], "from": ["198.51.100.7/32"], "group": archive},
         {"protocol": "tcp", "ports": ["5432"], "from": [archive], "group": database},
     ]
-    alone = role.value("__aws_security_groups_declared", **opened | {"aws_security_groups_database": False})
+    alone = role.value("aws_security_groups_declared", **opened | {"aws_security_groups_database": False})
     assert {one["group"] for one in alone} == {archive}
 
 

@@ -112,8 +112,8 @@ def test_who_reaches_the_server_is_checked_on_aws_only():
     assert value("verify_security_groups_declared", __aws_is_used=False) == []
     assert value("verify_security_groups_fail_on", __aws_is_used=False) == "high"
     groups = [{"kind": "security_group", "name": "pacs-archive"}]
-    assert value("verify_security_groups", __aws_security_groups_resources=groups) == ["pacs-archive"]
-    assert value("verify_security_groups_declared", __aws_security_groups_declared=["it"]) == ["it"]
+    assert value("verify_security_groups", aws_security_groups_resources=groups) == ["pacs-archive"]
+    assert value("verify_security_groups_declared", aws_security_groups_declared=["it"]) == ["it"]
     # After aws.yml, and alone.
     assert value("verify_security_groups_vpc_id", aws_network={"vpc_id": "vpc-1"}) == "vpc-1"
     assert value("verify_security_groups_vpc_id", aws_host={"vpc_id": "vpc-2"}) == "vpc-2"

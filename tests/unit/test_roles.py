@@ -58,6 +58,19 @@ def test_no_role_reads_another_roles_variable(role):
     assert {name for name in found if name not in own} - allowed == set()
 
 
+@pytest.mark.parametrize("file", sorted((PROJECT / "playbooks/group_vars/all").glob("*.yml")), ids=lambda file: file.stem)
+def test_the_wiring_reads_only_what_roles_document(file):
+    """Arguments and outputs, not the variables that a role may rename."""
+    internal = re.compile(rf"\b__(?:{'|'.join(ROLES)})_\w+")
+    assert internal.findall(re.sub(r"(?m)#.*$", "", file.read_text())) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_outputs_are_documented(role):
+    text = (PROJECT / "roles" / role / "README.md").read_text() + str(role_file(role, "meta/argument_specs.yml"))
+    assert {name for name in OUTPUTS.get(role, set()) if name.startswith("aws_") and name not in text} == set()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_tasks_have_names_and_their_file_in_front(role):
     wrong = []
