@@ -10,6 +10,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.lightbox.pacs.plugins.filter.aws_subnets import aws_subnets
 
+from tests.support.aws_modules import aws_account, recorded_calls, run_module
 from tests.support.project import PROJECT, role_file, tasks_in
 
 ZONES = ["eu-central-1a", "eu-central-1b"]
@@ -76,9 +77,69 @@ def test_building_sets_what_a_later_run_asks_for():
     loader = DataLoader()
     paths = [PROJECT / "playbooks/tasks/aws_build.yml", *PROJECT.glob("roles/aws_*/tasks/*.yml")]
     built = set().union(*(facts_of(loader.load_from_file(str(path)) or []) for path in paths))
-    asked = facts_of(loader.load_from_file(str(PROJECT / "playbooks/tasks/aws_address.yml")))
-    assert "postgresql_host" in asked
+    asked = set().union(
+        *(
+            facts_of(loader.load_from_file(str(PROJECT / f"playbooks/tasks/{name}.yml")))
+            for name in ("aws_address", "aws_endpoint")
+        )
+    )
+    assert {"ansible_host", "postgresql_host"} <= asked
     assert asked <= built
+
+
+def queries(name: str) -> list[dict[str, Any]]:
+    """The arguments with which a file of tasks asks AWS."""
+    tasks = tasks_in(PROJECT / f"playbooks/tasks/{name}.yml")
+    assert [task for task in tasks if any(key.startswith("amazon.aws.") for key in task)] == []
+    return [task["lightbox.pacs.aws_resource_info"] for task in tasks if "lightbox.pacs.aws_resource_info" in task]
+
+
+def test_a_later_run_asks_for_the_address_with_one_call():
+    (asked,) = queries("aws_address")
+    assert asked["kinds"] == ["instance"]
+    with aws_account(), recorded_calls() as calls:
+        run_module("aws_resource_info", environment="pacs", kinds=asked["kinds"])
+    assert calls == ["ec2:DescribeInstances"]
+    (asked,) = queries("aws_endpoint")
+    assert asked["kinds"] == ["db_instance"]
+
+
+@pytest.mark.parametrize("playbook", ["pacs", "verify", "migrate_to_postgresql"])
+def test_the_endpoint_is_asked_for_where_something_connects_to_the_database(playbook):
+    """After the input was checked, and before the role postgresql; not again after aws.yml."""
+    (play,) = DataLoader().load_from_file(str(PROJECT / f"playbooks/{playbook}.yml"))
+    steps = play["pre_tasks"] + play.get("tasks", [])
+    (place,) = (number for number, task in enumerate(steps) if "aws_endpoint.yml" in json.dumps(task))
+    assert place == 1
+    assert "check_input.yml" in json.dumps(steps[0])
+    condition = steps[place]["when"]
+    rest = {"verify_enabled": True, "ansible_check_mode": False}
+    for used, known, asked in ((True, {}, True), (True, {"aws_database": {}}, False), (False, {}, False)):
+        assert value(condition, __aws_has_database=used, **known, **rest) is asked
+    if playbook == "verify":
+        assert value(condition, __aws_has_database=True, **rest | {"verify_enabled": False}) is False
+
+
+@pytest.mark.parametrize(
+    ("found", "host"),
+    [([], ""), ([{"endpoint": "", "state": "creating"}], ""), ([{"endpoint": "pacs.rds"}], "pacs.rds")],
+)
+def test_a_database_without_endpoint_is_refused(found, host):
+    tasks = {task["name"]: task for task in tasks_in(PROJECT / "playbooks/tasks/aws_endpoint.yml")}
+    refusal = tasks["Refuse a database that cannot be reached"]
+    facts = {
+        "__aws_found_database": {"resources": [{"name": "pacs"} | one for one in found]},
+        "aws_region": "eu-central-1",
+        "message": trust_as_template(refusal["ansible.builtin.fail"]["msg"]),
+        "fact": trust_as_template(tasks["Set how the database is reached"]["ansible.builtin.set_fact"]["postgresql_host"]),
+    }
+    assert value(f"({refusal['when']})", ansible_check_mode=False, **facts) is not bool(host)
+    assert value(f"({refusal['when']})", ansible_check_mode=True, **facts) is False
+    assert value("fact", **facts) == (host or "pending.invalid")
+    if not host:
+        message = value("message", **facts)
+        assert message.endswith("Run site.yml, which makes it and waits for it.")
+        assert ("is creating and has no endpoint yet" if found else "no database of the environment pacs") in message
 
 
 @pytest.mark.parametrize(
