@@ -12,12 +12,13 @@ author: The lightbox.pacs maintainers (@lightbox-pacs)
 description:
   - Returns what exists in an AWS account and region of one environment of this collection.
   - Most kinds are found by their tag C(lightbox:environment), the others by the environment's name.
-    It is the alias of the key of KMS, and the name of the instance profile, of the subnet group of RDS, of a role and
-    of the parameter group of RDS, which ends with the version as in C(-postgres17). The log group has C(-flow-logs)
-    appended, the role that writes to it also the region, as in C(-eu-central-1-flow-logs). What has such a name without
-    the tag is left out, but for the key.
+    It is the alias of the key of KMS, and the name of the subnet group of RDS and of the parameter group of RDS, which
+    ends with the version as in C(-postgres17). The log group has C(-flow-logs) appended. The names of the server's role
+    and of its instance profile end with the region, as in C(-eu-central-1), that of the role which writes to the log
+    group as in C(-eu-central-1-flow-logs), since IAM has them once for all regions. What has such a name without
+    the tag is left out, but for the key, whose RV(resources[].tags) show whose it is.
   - Needs one or a few calls for each kind, however many resources there are. All are Describe, Get or List calls. Only
-    without that alias, the tags of each key of KMS are read.
+    without that alias, the tags of all keys of KMS are read.
   - What is terminated or deleted is left out. What is being deleted has such a RV(resources[].state).
   - When a call is denied, the module fails with that call's error; it never returns an incomplete list.
 attributes:
@@ -61,10 +62,11 @@ notes:
   - Needs the permissions C(ec2:DescribeVpcs), C(ec2:DescribeSubnets), C(ec2:DescribeInternetGateways),
     C(ec2:DescribeRouteTables), C(ec2:DescribeVpcEndpoints), C(ec2:DescribeFlowLogs), C(ec2:DescribeSecurityGroups),
     C(ec2:DescribeKeyPairs), C(ec2:DescribeInstances), C(ec2:DescribeVolumes), C(ec2:DescribeAddresses),
-    C(iam:GetRole), C(iam:GetInstanceProfile), C(kms:DescribeKey), C(logs:DescribeLogGroups), C(logs:ListTagsLogGroup),
+    C(iam:GetRole), C(iam:GetInstanceProfile), C(kms:DescribeKey), C(kms:ListResourceTags), C(logs:DescribeLogGroups),
+    C(logs:ListTagsLogGroup),
     C(rds:DescribeDBInstances), C(rds:DescribeDBSnapshots), C(rds:DescribeDBSubnetGroups),
     C(rds:DescribeDBParameterGroups) and C(rds:ListTagsForResource). With O(kinds), only those of the given kinds.
-  - Without the alias of the key, it also needs V(kms:ListKeys) and V(kms:ListResourceTags).
+  - Without the alias of the key, it also needs V(kms:ListKeys).
 extends_documentation_fragment:
   - amazon.aws.common.modules
   - amazon.aws.region.modules
@@ -366,17 +368,25 @@ class Account:
         name = f"alias/{self.environment}"
         found = self.named("kms", "describe_key", "KeyMetadata", "NotFoundException", KeyId=name)
         # One that a run left without an alias, because it ended in between, has the tag already.
-        for key in [found] if found else self.tagged_keys():
-            yield {"name": name, "id": key["KeyId"], "arn": key["Arn"], "state": key["KeyState"]}
+        keys = [(found, self.key_tags(found["KeyId"]))] if found else self.tagged_keys()
+        for key, tags in keys:
+            yield {"name": name, "id": key["KeyId"], "arn": key["Arn"], "state": key["KeyState"], "tags": tags}
 
-    def tagged_keys(self) -> t.Iterator[Resource]:
+    def key_tags(self, key: str) -> dict[str, str]:
+        answer = self.call("kms", "list_resource_tags", KeyId=key)
+        return {tag["TagKey"]: tag["TagValue"] for tag in answer["Tags"]}
+
+    def tagged_keys(self) -> t.Iterator[tuple[Resource, dict[str, str]]]:
         for key in self.call("kms", "list_keys")["Keys"]:
             # This collection's keys have the policy that leaves permissions to IAM; keys of others may refuse.
-            answer = self.named("kms", "list_resource_tags", "Tags", "AccessDeniedException", KeyId=key["KeyId"])
-            if self.is_own({tag["TagKey"]: tag["TagValue"] for tag in answer or []}):
+            try:
+                tags = self.key_tags(key["KeyId"])
+            except is_boto3_error_code("AccessDeniedException"):
+                continue
+            if self.is_own(tags):
                 found = self.call("kms", "describe_key", KeyId=key["KeyId"])["KeyMetadata"]
                 if found["KeyState"] != "PendingDeletion":
-                    yield found
+                    yield found, tags
 
     def vpc(self) -> t.Iterator[Resource]:
         for found, common in self.tagged("describe_vpcs", "Vpcs"):
@@ -454,14 +464,19 @@ class Account:
                 "description": found["Description"],
             }
 
-    def iam_role(self) -> t.Iterator[Resource]:
+    @property
+    def regional_name(self) -> str:
+        """The name of what an account has once for all regions."""
         region = self.client("ec2").meta.region_name  # that of the profile, too; IAM itself has none
-        for name in (self.environment, f"{self.environment}-{region}-flow-logs"):
+        return f"{self.environment}-{region}"
+
+    def iam_role(self) -> t.Iterator[Resource]:
+        for name in (self.regional_name, f"{self.regional_name}-flow-logs"):
             found = self.named("iam", "get_role", "Role", "NoSuchEntity", RoleName=name)
             yield from self.identity(name, found)
 
     def instance_profile(self) -> t.Iterator[Resource]:
-        name = self.environment
+        name = self.regional_name
         found = self.named("iam", "get_instance_profile", "InstanceProfile", "NoSuchEntity", InstanceProfileName=name)
         yield from self.identity(name, found)
 

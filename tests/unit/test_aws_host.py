@@ -298,19 +298,20 @@ def policies_of_aws(monkeypatch):
 
 
 def test_session_manager(policies_of_aws, account):
-    changed, printed = account.run(aws_host_connect="session_manager", aws_host_public_key="")
+    answers = {"aws_host_connect": "session_manager", "aws_host_public_key": "", "aws_host_region": REGION}
+    changed, printed = account.run(**answers)
     assert changed[:2] == ["Make a role for Session Manager", "Make an instance profile with that role"]
     assert complaints(printed) == []
     iam, instance = boto3.client("iam"), account.instance()
     (profile,) = iam.list_instance_profiles()["InstanceProfiles"]
     assert instance["IamInstanceProfile"]["Arn"] == profile["Arn"]
     (role,) = profile["Roles"]
-    assert role["RoleName"] == "ward"
+    assert role["RoleName"] == profile["InstanceProfileName"] == f"ward-{REGION}"  # the same in all regions
     assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "ec2.amazonaws.com"}
-    (policy,) = iam.list_attached_role_policies(RoleName="ward")["AttachedPolicies"]
+    (policy,) = iam.list_attached_role_policies(RoleName=f"ward-{REGION}")["AttachedPolicies"]
     assert policy["PolicyName"] == "AmazonSSMManagedInstanceCore"
     assert account.facts["host"] == instance["InstanceId"]
-    assert account.run(aws_host_connect="session_manager", aws_host_public_key="")[0] == []
+    assert account.run(**answers)[0] == []
 
 
 def test_two_runs(account):
@@ -521,7 +522,7 @@ def errors(role: Role, answers: dict[str, Any]) -> list[str]:
     [
         {},
         {"aws_host_public_key": "KEYS/rsa.pub"},
-        {"aws_host_connect": "session_manager", "aws_host_public_key": ""},
+        {"aws_host_connect": "session_manager", "aws_host_public_key": "", "aws_host_region": "us-gov-west-1"},
         {"aws_host_connect": "private", "aws_host_elastic_ip": False},
         {"aws_host_instance_type": "t4g.large", "aws_host_architecture": "arm64"},
         {"aws_host_instance_type": "g5g.xlarge", "aws_host_architecture": "arm64"},
@@ -555,6 +556,11 @@ def test_accepted(role, answers):
         ({"aws_host_name": "1ward"}, "aws_host_name is '1ward'. Set it to at most 54 letters"),
         ({"aws_host_name": "w" * 55}, "aws_host_name is 'w"),
         ({"aws_host_public_key": ""}, "aws_host_public_key is not set."),
+        ({"aws_host_connect": "session_manager"}, "aws_host_region is '', and aws_host_connect is session_manager."),
+        (
+            {"aws_host_connect": "session_manager", "aws_host_name": "w" * 52, "aws_host_region": REGION},
+            "which IAM refuses. Set aws_host_name to 51 characters or fewer.",
+        ),
         (
             {"aws_host_public_key": "/nowhere/id.pub"},
             "aws_host_public_key is '/nowhere/id.pub', a file that is missing",
@@ -697,6 +703,7 @@ def test_resources_of_the_plan(role):
     assert kinds == ["instance", "volume", "key_pair", "elastic_ip"]
     other = {
         "aws_host_connect": "session_manager",
+        "aws_host_region": REGION,
         "aws_host_elastic_ip": False,
         "aws_host_route53_zone": "example.org",
         "aws_host_names": ["pacs.example.org"],
@@ -705,8 +712,8 @@ def test_resources_of_the_plan(role):
     assert [(one["kind"], one["name"]) for one in resources] == [
         ("instance", "ward"),
         ("volume", "ward-data"),
-        ("iam_role", "ward"),
-        ("instance_profile", "ward"),
+        ("iam_role", f"ward-{REGION}"),
+        ("instance_profile", f"ward-{REGION}"),
         ("dns_record", "pacs.example.org"),
     ]
 

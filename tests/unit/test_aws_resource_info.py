@@ -38,7 +38,7 @@ def build(environment: str, count: int = 1) -> None:
     """One resource of each kind, and `count` of those of which there may be more."""
     both = [{"Key": "lightbox:environment", "Value": environment}, {"Key": "Name", "Value": environment}]
     ec2, iam, rds, logs, kms = (boto3.client(name, REGION) for name in ("ec2", "iam", "rds", "logs", "kms"))
-    key = kms.create_key()["KeyMetadata"]["Arn"]
+    key = kms.create_key(Tags=[{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in both])["KeyMetadata"]["Arn"]
     kms.create_alias(AliasName=f"alias/{environment}", TargetKeyId=key)
     vpc = ec2.create_vpc(CidrBlock="10.77.0.0/16", TagSpecifications=tags("vpc", environment))["Vpc"]["VpcId"]
     subnets = [
@@ -61,10 +61,10 @@ def build(environment: str, count: int = 1) -> None:
         TagSpecifications=tags("vpc-endpoint", environment),
     )
     trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-    for suffix in ("", f"-{REGION}-flow-logs"):
-        iam.create_role(RoleName=environment + suffix, AssumeRolePolicyDocument=trust, Tags=both)
+    for suffix in ("", "-flow-logs"):
+        iam.create_role(RoleName=f"{environment}-{REGION}{suffix}", AssumeRolePolicyDocument=trust, Tags=both)
     role = iam.get_role(RoleName=f"{environment}-{REGION}-flow-logs")["Role"]["Arn"]
-    iam.create_instance_profile(InstanceProfileName=environment, Tags=both)
+    iam.create_instance_profile(InstanceProfileName=f"{environment}-{REGION}", Tags=both)
     logs.create_log_group(logGroupName=f"{environment}-flow-logs", tags={tag["Key"]: tag["Value"] for tag in both})
     logs.put_retention_policy(logGroupName=f"{environment}-flow-logs", retentionInDays=90)
     ec2.create_flow_logs(
@@ -206,7 +206,7 @@ def test_environments_with_similar_names_do_not_meet(environment):
     found = gather(environment)
     assert [resource["name"] for resource in found if resource["kind"] in ("iam_role", "log_group")] == [
         f"{environment}-flow-logs",
-        environment,
+        f"{environment}-{REGION}",
         f"{environment}-{REGION}-flow-logs",
     ]
     assert {resource["tags"]["lightbox:environment"] for resource in found if resource.get("tags")} == {environment}
@@ -224,19 +224,22 @@ def test_the_log_of_another_environment_is_not_found_by_its_name():
     assert gather("cardiology-flow-logs", kinds=["log_group"]) == []
 
 
-def test_the_log_of_each_region_has_a_role_of_its_own():
+def test_each_region_has_roles_and_a_profile_of_its_own():
     """IAM is the same in all regions."""
     iam = boto3.client("iam")
     tag = [{"Key": "lightbox:environment", "Value": "neurology"}]
     for region in ("eu-central-1", "eu-west-3"):
-        iam.create_role(RoleName=f"neurology-{region}-flow-logs", AssumeRolePolicyDocument="{}", Tags=tag)
-    (found,) = gather("neurology", kinds=["iam_role"], region="eu-west-3")
-    assert found["name"] == "neurology-eu-west-3-flow-logs"
+        for suffix in ("", "-flow-logs"):
+            iam.create_role(RoleName=f"neurology-{region}{suffix}", AssumeRolePolicyDocument="{}", Tags=tag)
+        iam.create_instance_profile(InstanceProfileName=f"neurology-{region}", Tags=tag)
+    found = gather("neurology", kinds=["iam_role", "instance_profile"], region="eu-west-3")
+    names = ["neurology-eu-west-3", "neurology-eu-west-3-flow-logs", "neurology-eu-west-3"]
+    assert [one["name"] for one in found] == names
 
 
 def test_a_role_of_that_name_without_the_tag_is_somebody_elses():
-    boto3.client("iam").create_role(RoleName="cardiology", AssumeRolePolicyDocument="{}")
-    boto3.client("iam").create_instance_profile(InstanceProfileName="cardiology")
+    boto3.client("iam").create_role(RoleName=f"cardiology-{REGION}", AssumeRolePolicyDocument="{}")
+    boto3.client("iam").create_instance_profile(InstanceProfileName=f"cardiology-{REGION}")
     assert gather("cardiology") == []
 
 
@@ -283,7 +286,7 @@ def test_calls_only_read_and_are_as_many_with_many_resources():
     with recorded_calls() as many:
         assert len(gather("radiology-2", check=True)) > 50
     assert few == many
-    assert len(few) == 23
+    assert len(few) == 24
     assert {call.partition(":")[2][:3] for call in few} == {"Des", "Get", "Lis"}
     documented = " ".join(DOCUMENTATION["notes"])
     assert set(few) == {word.strip("C().,;") for word in documented.split() if word.startswith("C(")}
@@ -364,7 +367,16 @@ def test_a_key_that_an_interrupted_run_left_without_alias_is_found_by_its_tag():
     with recorded_calls() as calls:
         (found,) = gather("urology", kinds=["kms_key"])
     assert found["arn"] == left
-    assert calls == ["kms:DescribeKey"]
+    assert found["tags"] == {"lightbox:environment": "urology"}
+    assert calls == ["kms:DescribeKey", "kms:ListResourceTags"]
+
+
+def test_the_tags_of_a_key_with_the_name_show_whose_it_is():
+    kms = boto3.client("kms", REGION)
+    key = kms.create_key(Tags=[{"TagKey": "owner", "TagValue": "them"}])["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/dermatology", TargetKeyId=key)
+    (found,) = gather("dermatology", kinds=["kms_key"])
+    assert (found["id"], found["tags"]) == (key, {"owner": "them"})
 
 
 def test_a_key_that_refuses_is_somebody_elses():
