@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.lightbox.pacs.plugins.modules.aws_resource_info import KINDS
 
+from tests.support.aws_modules import REGION, aws_account, recorded_calls, run_module
 from tests.support.project import PROJECT
 
 
@@ -124,11 +126,46 @@ def test_nothing_is_written_before_it_is_confirmed():
     }
     for name in ("aws_account", "aws_destroy_confirm", "aws_destroy_summary"):
         for task in tasks(name).values():
-            assert readers & set(task), task["name"]
+            assert readers & set(task) or task["check_mode"] is True, task["name"]
             assert task.get("ansible.builtin.import_tasks", "aws_account.yml") == "aws_account.yml"
     text = (PROJECT / "playbooks/aws_destroy.yml").read_text()
     assert text.index("tasks/aws_destroy_confirm.yml") < text.index("tasks/aws_destroy.yml")
     assert "when: __aws_to_remove != [] and not ansible_check_mode" in text
+
+
+def test_a_database_of_others_is_refused_before_anything_is_removed():
+    """What would be refused behind the server: the same call, in check mode."""
+    first, second = (
+        next(task for task in tasks(name).values() if "lightbox.pacs.rds_database" in task)
+        for name in ("aws_destroy_confirm", "aws_destroy")
+    )
+    asked, done = (task["lightbox.pacs.rds_database"] for task in (first, second))
+    assert done == asked | {"wait": True}
+    assert first["when"] == second["when"]
+    assert first["check_mode"] is True
+    with aws_account():
+        rds = boto3.client("rds", REGION)
+        rds.create_db_instance(
+            DBInstanceIdentifier="lab",
+            DBInstanceClass="db.t4g.medium",
+            Engine="postgres",
+            AllocatedStorage=20,
+            Tags=[{"Key": "owner", "Value": "them"}],
+        )
+        arguments = asked | {
+            "name": "lab",
+            "final_snapshot": "lab-final",
+            "tags": {"lightbox:environment": "lab"},
+        }
+        refused = run_module("rds_database", check=True, **arguments)
+        assert "The DB instance lab does not have the tag lightbox:environment=lab" in refused["msg"]
+        (database,) = rds.describe_db_instances()["DBInstances"]
+        tag = [{"Key": "lightbox:environment", "Value": "lab"}]
+        rds.add_tags_to_resource(ResourceName=database["DBInstanceArn"], Tags=tag)
+        with recorded_calls() as calls:
+            assert not run_module("rds_database", check=True, **arguments).get("failed")
+        assert {call.partition(":")[2][:3] for call in calls} <= {"Des", "Lis"}
+        assert rds.describe_db_instances()["DBInstances"]
 
 
 def test_a_removal_handles_every_kind_but_what_it_keeps():

@@ -121,7 +121,7 @@ def test_a_type_that_exists_and_is_not_offered():
 
 # The role's tasks on the controller, in an account of moto
 
-PLAY = """
+PLAY_HEAD = """
 - hosts: server
   gather_facts: false
   vars:
@@ -131,6 +131,10 @@ PLAY = """
     group/amazon.aws.aws: {region: eu-central-1}
     group/lightbox.pacs.aws: {region: eu-central-1}
   tasks:
+"""
+PLAY = (
+    PLAY_HEAD
+    + """
     - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: preflight, public: true}
     - ansible.builtin.include_role: {name: lightbox.pacs.aws_host, tasks_from: instance}
       when: not (ansible_check_mode and __aws_host_is_new)
@@ -143,6 +147,10 @@ PLAY = """
       when: not ansible_check_mode
       changed_when: false
 """
+)
+
+
+UBUNTU = "ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04"
 
 
 def find(kind: str, key: str, **filters: str) -> list[dict[str, Any]]:
@@ -171,6 +179,9 @@ class Account:
                 ("debian-13-amd64-20261101-2290", "136693071363"),
                 ("debian-13-amd64-20261201-6666", "666666666666"),
                 ("debian-13-arm64-20261101-2290", "136693071363"),
+                (f"{UBUNTU}-amd64-server-20261101", "099720109477"),
+                (f"{UBUNTU}-arm64-server-20261101", "099720109477"),
+                (f"{UBUNTU}-arm64-server-20261102", "666666666666"),
             ],
             1,
         ):
@@ -185,7 +196,7 @@ class Account:
                 architecture="arm64" if "arm64" in name else "x86_64",
                 root_device_type="ebs",
                 root_device_name="/dev/xvda",
-                creation_date=datetime.datetime(2026, 6 + number, 1, tzinfo=datetime.UTC),
+                creation_date=datetime.datetime(2026, 4 + number, 1, tzinfo=datetime.UTC),
             )
         (directory / "key.pub").write_text(f"{ED25519} operator\n")
         self.variables: dict[str, Any] = {
@@ -199,9 +210,9 @@ class Account:
             "aws_host_wait_minutes": 1,
         }
 
-    def run(self, *options: str, fails: bool = False, **variables: Any) -> tuple[list[str], str]:
+    def run(self, *options: str, fails: bool = False, play: str = PLAY, **variables: Any) -> tuple[list[str], str]:
         """Run the role's tasks; return the names of those that changed something, and what was printed."""
-        (self.directory / "play.yml").write_text(PLAY)
+        (self.directory / "play.yml").write_text(play)
         (self.directory / "vars.json").write_text(json.dumps(self.variables | variables))
         done = subprocess.run(
             ["ansible-playbook", "play.yml", "-i", "server,", "-e", "@vars.json", *options],
@@ -370,6 +381,85 @@ def test_two_runs(account):
     assert "Read the host keys from the console" not in executed_tasks(printed)
     assert "Run the instance" in executed_tasks(printed)
     assert account.instance()["InstanceId"] == instance["InstanceId"]
+
+    # Stopped by hand, and an address without its tags: it is started, and gets no second address.
+    client = boto3.client("ec2", REGION)
+    client.stop_instances(InstanceIds=[instance["InstanceId"]])
+    client.delete_tags(Resources=[address["AllocationId"]], Tags=[{"Key": key} for key in common])
+    assert tags(find("addresses", "Addresses")[0]) == {}
+    changed, printed = account.run()
+    assert changed == ["Run the instance", "Associate the Elastic IP"]
+    assert account.instance()["State"]["Name"] == "running"
+    (after,) = find("addresses", "Addresses")
+    assert (after["PublicIp"], after["InstanceId"]) == (address["PublicIp"], instance["InstanceId"])
+    assert tags(after) == common
+    assert account.facts["host"] == address["PublicIp"]
+
+
+def test_ubuntu_on_arm64_with_a_name(account):
+    """The image, the type and the user that belong to them; the record leads to the server's address."""
+    route53 = boto3.client("route53")
+    zone = route53.create_hosted_zone(Name="example.org.", CallerReference="test")["HostedZone"]["Id"]
+    answers = {
+        "aws_host_distribution": "ubuntu-24.04",
+        "aws_host_architecture": "arm64",
+        "aws_host_route53_zone": "example.org",
+        "aws_host_names": ["pacs.example.org", "other.example.org"],
+    }
+    changed, printed = account.run(**answers)
+    assert "Set the DNS record" in changed
+    assert complaints(printed) == []
+    instance = account.instance()
+    assert (instance["ImageId"], instance["InstanceType"]) == ("ami-00000006", "t4g.large")
+    assert account.facts["user"] == account.facts["facts"]["user"] == tags(instance)["lightbox:user"] == "ubuntu"
+    (record,) = [
+        one
+        for one in route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        if one["Type"] not in ("NS", "SOA")
+    ]
+    (address,) = find("addresses", "Addresses")
+    assert (record["Name"], record["Type"], record["TTL"]) == ("pacs.example.org.", "A", 300)
+    assert record["ResourceRecords"] == [{"Value": address["PublicIp"]}]
+    # Changed by hand.
+    record["ResourceRecords"] = [{"Value": "192.0.2.1"}]
+    change = {"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
+    route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=change)
+    assert account.run(**answers)[0] == ["Set the DNS record"]
+
+    # A removal deletes it, but not one that leads to somebody else's server.
+    def remove(address: str) -> list[str]:
+        play = PLAY_HEAD + f"    - ansible.builtin.include_tasks: {PROJECT}/playbooks/tasks/aws_destroy_record.yml\n"
+        to_remove = [{"kind": "elastic_ip", "address": address}]
+        return account.run(play=play, **answers, __aws_to_remove=to_remove)[0]
+
+    assert remove("192.0.2.1") == []
+    assert remove(address["PublicIp"]) == ["Delete the DNS record that leads to the server"]
+    assert {one["Type"] for one in route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]} <= {
+        "NS",
+        "SOA",
+    }
+
+
+# The other two are launched above.
+IMAGES = {
+    ("debian-13", "arm64"): ("ami-00000004", "t4g.large"),
+    ("ubuntu-24.04", "amd64"): ("ami-00000005", "t3.large"),
+}
+
+
+def test_images(account):
+    """The newest one of the maker's own, for the architecture."""
+    play = PLAY_HEAD
+    for distribution, architecture in IMAGES:
+        play += f"""
+    - ansible.builtin.include_role: {{name: lightbox.pacs.aws_host, tasks_from: preflight, public: true}}
+      vars: {{aws_host_distribution: {distribution}, aws_host_architecture: {architecture}}}
+    - ansible.builtin.debug: {{msg: ["{{{{ __aws_host_image.image_id }}}}", "{{{{ __aws_host_type }}}}"]}}
+      vars: {{aws_host_architecture: {architecture}}}
+"""
+    _changed, printed = account.run(play=play)
+    found = [tuple(result["msg"]) for _name, result in results(printed) if isinstance(result.get("msg"), list)]
+    assert found == list(IMAGES.values())
 
 
 @pytest.mark.long

@@ -25,6 +25,15 @@ DATABASE = {
     "size_gb": 50,
     "multi_az": False,
     "state": "available",
+    "endpoint": "pacs.abc.eu-central-1.rds.amazonaws.com",
+}
+ADDRESS = {
+    "kind": "elastic_ip",
+    "id": "eipalloc-1",
+    "name": "pacs",
+    "address": "203.0.113.7",
+    "instance_id": "i-0abc",
+    "state": "available",
 }
 HOST = {"instance_id": "i-0abc", "public_address": "203.0.113.7", "private_address": "10.77.0.10"}
 
@@ -44,6 +53,8 @@ def show(resources: list[dict[str, Any]], **answers: Any) -> list[str]:
         "certificates_provider": "acme",
         "reverse_proxy_dicom_port": 4242,
         "reverse_proxy_dicom_tls_port": 11112,
+        "aws_host_elastic_ip": True,
+        "orthanc_object_storage": {},
     }
     facts = {
         "aws_environment": "pacs",
@@ -74,6 +85,45 @@ def test_the_server_the_database_and_the_costs_are_shown():
 
 def test_a_standby_costs_twice():
     assert "both in two zones" in show([DATABASE | {"multi_az": True}])[-1]
+
+
+def unused(resources: list[dict[str, Any]], **answers: Any) -> list[str]:
+    """What the summary says is not used; each has its line among the costs, too."""
+    lines = show(resources, **answers)
+    assert [line for line in lines if "Elastic IP" in line and "each hour, also without a server" in line]
+    return [line for line in lines if line.startswith("Not used")]
+
+
+def test_an_address_that_is_not_used_is_shown():
+    everything = [INSTANCE, VOLUME, ADDRESS, DATABASE]
+    assert unused(everything) == []
+    hint = " To release it, when no name leads to it: docs/aws.md, Release an address."
+    (line,) = unused(everything, aws_host_elastic_ip=False)
+    assert line == "Not used, but still there and charged: the Elastic IP 203.0.113.7 (eipalloc-1)." + hint
+    second = ADDRESS | {"id": "eipalloc-2", "address": "203.0.113.8", "instance_id": ""}
+    (line,) = unused([*everything, second])
+    assert "the Elastic IP 203.0.113.8 (eipalloc-2)." in line
+
+
+def test_a_database_that_is_not_used_is_shown():
+    everything = [INSTANCE, ADDRESS, DATABASE]
+    other = {
+        "postgresql_connection": {"host": "elsewhere.example.org", "port": 5432},
+        "postgresql_provider": "external",
+    }
+    (line,) = unused(everything, **other)
+    assert line.startswith(
+        "Not used, but still there and charged: the database pacs. To remove it: docs/aws.md, Remove"
+    )
+    assert unused([*everything[:2], DATABASE | {"state": "deleting"}], **other) == []
+    # The inventory may use it by its endpoint.
+    assert unused(everything, aws_database_enabled=False) == []
+
+
+def test_the_bucket_is_shown_where_images_are_in_one():
+    assert not [line for line in show([INSTANCE]) if "Bucket" in line]
+    lines = show([INSTANCE], orthanc_object_storage={"bucket": "pacs-images", "region": "eu-central-1"})
+    assert "Bucket: pacs-images, with the images" in lines
 
 
 def test_what_does_not_exist_is_not_shown():

@@ -9,6 +9,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible_collections.lightbox.pacs.plugins.filter.aws_subnets import aws_subnets
+from ansible_collections.lightbox.pacs.plugins.filter.hosts_with_value import hosts_with_value
 
 from tests.support.aws_modules import aws_account, recorded_calls, run_module
 from tests.support.project import PROJECT, role_file, tasks_in
@@ -45,6 +46,28 @@ def test_the_server_gets_what_its_role_accepts(built):
 
 def test_no_subnets_are_planned_in_a_vpc_that_is_given():
     assert value("aws_host_subnets", aws_network_vpc_id="vpc-0abcdef1234567890") == []
+
+
+class Broken(dict):
+    """The variables of a host with an error in the template of one."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise ValueError(name)
+
+
+def test_an_error_in_the_variables_of_a_host_is_no_error_of_another():
+    hosts = {"broken": Broken(aws_environment="{{ error"), "one": {"aws_environment": "pacs"}, "none": {}}
+    assert hosts_with_value(["none", "broken", "missing", "one"], hosts, "aws_environment", "pacs") == ["one"]
+
+
+@pytest.mark.parametrize(("answers", "used"), [({}, True), ({"aws_environment": "{{ nothing }}"}, True)])
+def test_a_template_with_an_error_does_not_take_a_host_from_aws(answers, used):
+    """It is reported as what it is."""
+    answers = {name: trust_as_template(text) for name, text in answers.items()}
+    assert value("__aws_is_used", **answers) is used
+    for playbook in ("aws", "aws_destroy"):
+        (play,) = DataLoader().load_from_file(str(PROJECT / f"playbooks/{playbook}.yml"))
+        assert play["tasks"][0]["when"] == "not __aws_is_used"
 
 
 @pytest.mark.parametrize("limited", [["one"], ["one", "two"]])
@@ -131,7 +154,9 @@ def test_a_database_without_endpoint_is_refused(found, host):
         "__aws_found_database": {"resources": [{"name": "pacs"} | one for one in found]},
         "aws_region": "eu-central-1",
         "message": trust_as_template(refusal["ansible.builtin.fail"]["msg"]),
-        "fact": trust_as_template(tasks["Set how the database is reached"]["ansible.builtin.set_fact"]["postgresql_host"]),
+        "fact": trust_as_template(
+            tasks["Set how the database is reached"]["ansible.builtin.set_fact"]["postgresql_host"]
+        ),
     }
     assert value(f"({refusal['when']})", ansible_check_mode=False, **facts) is not bool(host)
     assert value(f"({refusal['when']})", ansible_check_mode=True, **facts) is False
@@ -191,6 +216,7 @@ def test_a_key_that_exists_is_used_with_or_without_its_alias():
     (arguments,) = (task["amazon.aws.kms_key"] for task in tasks if "amazon.aws.kms_key" in task)
     found = {"resources": [{"kind": "vpc", "arn": "no"}, {"kind": "kms_key", "name": "alias/pacs", "arn": "the-key"}]}
     assert arguments["alias"] == "{{ aws_environment }}"
+    assert arguments["enable_key_rotation"] is True
     for existing, key in ((found, "the-key"), ({"resources": []}, "left out")):
         given = {"__aws_existing": existing, "omit": "left out", "key_id": arguments["key_id"]}
         assert value("key_id", **given) == key
@@ -281,6 +307,159 @@ def test_tags_that_aws_takes(tags):
 def test_tags_that_aws_refuses_are_refused_before_anything_is_made(tags, message):
     (refusal,) = refusals(aws_tags=tags)
     assert message in refusal
+
+
+def refusal(name: str, existing: list[dict[str, Any]], **answers: Any) -> str:
+    """The message with which a task of aws_build.yml refuses what exists; empty where it does not."""
+    tasks = tasks_in(PROJECT / "playbooks/tasks/aws_build.yml")
+    (number,) = (number for number, task in enumerate(tasks) if task["name"] == name)
+    # Before anything is made, and before the roles query what they need.
+    earlier = [task for task in tasks[:number] if set(task) - {"name", "when", "register", "ansible.builtin.fail"}]
+    assert [task["name"] for task in earlier] == ["Check the account", "Find what exists"]
+    task = tasks[number]
+    known = {
+        "__aws_existing": {"resources": existing},
+        "aws_region": "eu-central-1",
+        "postgresql_provider": "rds",
+        "aws_host_data_volume_id": "",
+        "aws_host_name": "pacs",
+        "message": trust_as_template(task["ansible.builtin.fail"]["msg"]),
+    } | answers
+    return value("message", **known) if value(f"({task['when']})", **known) else ""
+
+
+KEY = {
+    "kind": "kms_key",
+    "id": "1234",
+    "arn": "arn:aws:kms:eu-central-1:123456789012:key/1234",
+    "state": "Enabled",
+    "tags": {"lightbox:environment": "pacs"},
+}
+THEIRS = KEY["arn"].replace("1234", "9876")
+VOLUME = {"kind": "volume", "name": "pacs-data", "id": "vol-1", "encrypted": True, "kms_key_id": KEY["arn"]}
+DATABASE = VOLUME | {"kind": "db_instance", "name": "pacs", "id": "pacs", "state": "available"}
+
+
+@pytest.mark.parametrize(
+    ("tags", "refused"),
+    [
+        ({"lightbox:environment": "pacs"}, False),
+        ({"lightbox:environment": "pacs-2"}, True),
+        ({"Name": "pacs"}, True),
+        ({}, True),
+    ],
+)
+def test_a_key_of_somebody_else_is_not_used(tags, refused):
+    name = "Refuse a key that may be somebody else's"
+    message = refusal(name, [KEY | {"tags": tags}])
+    assert bool(message) is refused
+    assert not refused or "--key-id 1234 --tags TagKey=lightbox:environment,TagValue=pacs. Otherwise" in message
+    assert refusal(name, [KEY | {"tags": tags}], aws_kms_key_id=THEIRS) == ""
+    assert refusal(name, []) == ""
+
+
+@pytest.mark.parametrize(
+    ("existing", "answers", "message"),
+    [
+        ([], {"aws_kms_key_id": THEIRS}, ""),
+        ([KEY, VOLUME, DATABASE], {}, ""),
+        ([VOLUME, DATABASE], {"aws_kms_key_id": KEY["arn"]}, ""),
+        ([VOLUME, DATABASE], {"aws_kms_key_id": "1234"}, ""),
+        (
+            [KEY, VOLUME, DATABASE],
+            {"aws_kms_key_id": THEIRS},
+            f"aws_kms_key_id is '{THEIRS}', and vol-1 and pacs are encrypted with {KEY['arn']}, which AWS cannot change. Set "
+            "aws_kms_key_id to that ARN, or remove it;",
+        ),
+        # The environment has no key of its own, because the inventory named one.
+        (
+            [VOLUME],
+            {},
+            f"aws_kms_key_id is '', and vol-1 is encrypted with {KEY['arn']}, which AWS cannot change. Set aws_kms_key_id to "
+            "that ARN; ",
+        ),
+        ([KEY, DATABASE | {"kms_key_id": THEIRS}], {}, f"and pacs is encrypted with {THEIRS}"),
+        ([KEY, VOLUME | {"kms_key_id": THEIRS}], {"aws_host_data_volume_id": "vol-1"}, ""),
+        ([KEY, VOLUME | {"name": "pacs", "kms_key_id": THEIRS}], {}, ""),  # a root volume goes with its server
+        ([KEY, DATABASE | {"kms_key_id": THEIRS, "state": "deleting"}], {}, ""),
+        ([KEY, DATABASE | {"kms_key_id": THEIRS}], {"aws_database_enabled": False}, ""),
+        ([KEY, VOLUME | {"kms_key_id": "", "encrypted": False}], {}, ""),  # the role refuses that
+    ],
+    ids=str,
+)
+def test_another_key_is_refused_before_anything_is_made(existing, answers, message):
+    found = refusal("Refuse another key than that with which something is encrypted", existing, **answers)
+    assert (message in found) if message else found == ""
+
+
+@pytest.mark.parametrize(
+    ("existing", "answers", "refused"),
+    [
+        ([DATABASE], {}, False),
+        ([DATABASE], {"postgresql_provider": "none"}, True),
+        ([DATABASE | {"state": "deleting"}], {"postgresql_provider": "none"}, False),
+        ([], {"postgresql_provider": "none"}, False),
+        ([DATABASE], {"aws_database_enabled": False}, False),  # another one, or the same by its endpoint
+        ([DATABASE], {"postgresql_provider": "external"}, False),
+    ],
+)
+def test_a_database_that_may_have_the_index_is_not_left(existing, answers, refused):
+    message = refusal("Refuse to leave a database that may have the index", existing, **answers)
+    assert bool(message) is refused
+    assert not refused or "postgresql_provider is none, and there is the database pacs, which may have" in message
+
+
+@pytest.mark.parametrize(
+    ("provider", "enabled", "refused"),
+    [
+        ("rds", True, False),
+        ("rds", False, False),
+        ("none", True, True),
+        ("external", "yes", True),
+        ("none", False, False),
+    ],
+)
+def test_a_database_that_nothing_would_use_is_refused(provider, enabled, refused):
+    loader = DataLoader()
+    path = PROJECT / "playbooks/group_vars/all/assertions.yml"
+    variables = loader.load_from_file(str(path), trusted_as_template=True) | {
+        "__aws_is_used": True,
+        "aws_database_enabled": enabled,
+        "postgresql_provider": provider,
+    }
+    templar = Templar(loader, variables=variables)
+    (one,) = [one for one in variables["__pacs_assertions"] if "nothing uses" in one["fail_msg"]]
+    holds = not templar.evaluate_conditional(one["when"]) or templar.evaluate_conditional(one["that"])
+    assert holds is not refused
+    assert templar.template(one["fail_msg"]).startswith("aws_database_enabled is true, and postgresql_provider is")
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ([], "in the region eu-central-1. Run site.yml, which builds it; or"),
+        ([{"id": "i-1", "state": "terminated"}], "in the region eu-central-1. Run site.yml, which builds it; or"),
+        (
+            [{"id": "i-1", "state": "stopped"}],
+            "in the region eu-central-1: i-1 is stopped. Run site.yml, which starts it;",
+        ),
+        ([{"id": "i-1", "state": "running"}], ""),
+    ],
+)
+def test_a_server_that_does_not_run_is_reported(found, message):
+    (task,) = [
+        task
+        for task in tasks_in(PROJECT / "playbooks/tasks/aws_address.yml")
+        if task["name"] == "Refuse an environment without a server"
+    ]
+    facts = {
+        "__aws_found": {"resources": [{"kind": "instance"} | one for one in found]},
+        "aws_region": "eu-central-1",
+        "message": trust_as_template(task["ansible.builtin.fail"]["msg"]),
+        "__aws_stopped": trust_as_template(task["vars"]["__aws_stopped"]),
+    }
+    assert value(f"({task['when']})", **facts) is bool(message)
+    assert message in value("message", **facts)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_no_role_reads_another_roles_variable(role):
     assert {name for name in found if name not in own} - allowed == set()
 
 
-@pytest.mark.parametrize("file", sorted((PROJECT / "playbooks/group_vars/all").glob("*.yml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file", sorted((PROJECT / "playbooks/group_vars/all").glob("*.yml")), ids=lambda file: file.stem
+)
 def test_the_wiring_reads_only_what_roles_document(file):
     """Arguments and outputs, not the variables that a role may rename."""
     internal = re.compile(rf"\b__(?:{'|'.join(ROLES)})_\w+")
