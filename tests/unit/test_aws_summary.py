@@ -116,6 +116,10 @@ def test_a_database_that_is_not_used_is_shown():
         "Not used, but still there and charged: the database pacs. To remove it: docs/aws.md, Remove"
     )
     assert unused([*everything[:2], DATABASE | {"state": "deleting"}], **other) == []
+    # Renamed, to restore a snapshot under its name.
+    old = DATABASE | {"id": "pacs-old", "name": "pacs-old", "endpoint": "pacs-old.rds"}
+    (line,) = unused([*everything, old])
+    assert "the database pacs-old." in line
     # The inventory may use it by its endpoint.
     assert unused(everything, aws_database_enabled=False) == []
 

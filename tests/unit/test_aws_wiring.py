@@ -145,7 +145,11 @@ def test_the_endpoint_is_asked_for_where_something_connects_to_the_database(play
 
 @pytest.mark.parametrize(
     ("found", "host"),
-    [([], ""), ([{"endpoint": "", "state": "creating"}], ""), ([{"endpoint": "pacs.rds"}], "pacs.rds")],
+    [
+        ([], ""),
+        ([{"endpoint": "", "state": "creating"}], ""),
+        ([{"endpoint": "old.rds", "name": "old"}, {"endpoint": "pacs.rds"}], "pacs.rds"),
+    ],
 )
 def test_a_database_without_endpoint_is_refused(found, host):
     tasks = {task["name"]: task for task in tasks_in(PROJECT / "playbooks/tasks/aws_endpoint.yml")}
@@ -368,21 +372,22 @@ def test_a_key_of_somebody_else_is_not_used(tags, refused):
         (
             [KEY, VOLUME, DATABASE],
             {"aws_kms_key_id": THEIRS},
-            f"aws_kms_key_id is '{THEIRS}', and vol-1 and pacs are encrypted with {KEY['arn']}, which AWS cannot change. Set "
-            "aws_kms_key_id to that ARN, or remove it;",
+            f"aws_kms_key_id is '{THEIRS}', and vol-1 and pacs are encrypted with {KEY['arn']}, which AWS cannot "
+            "change. Set aws_kms_key_id to that ARN, or remove it;",
         ),
         # The environment has no key of its own, because the inventory named one.
         (
             [VOLUME],
             {},
-            f"aws_kms_key_id is '', and vol-1 is encrypted with {KEY['arn']}, which AWS cannot change. Set aws_kms_key_id to "
-            "that ARN; ",
+            f"aws_kms_key_id is '', and vol-1 is encrypted with {KEY['arn']}, which AWS cannot change. Set "
+            "aws_kms_key_id to that ARN; ",
         ),
         ([KEY, DATABASE | {"kms_key_id": THEIRS}], {}, f"and pacs is encrypted with {THEIRS}"),
         ([KEY, VOLUME | {"kms_key_id": THEIRS}], {"aws_host_data_volume_id": "vol-1"}, ""),
         ([KEY, VOLUME | {"name": "pacs", "kms_key_id": THEIRS}], {}, ""),  # a root volume goes with its server
         ([KEY, DATABASE | {"kms_key_id": THEIRS, "state": "deleting"}], {}, ""),
         ([KEY, DATABASE | {"kms_key_id": THEIRS}], {"aws_database_enabled": False}, ""),
+        ([KEY, DATABASE | {"kms_key_id": THEIRS, "name": "pacs-old"}], {}, ""),
         ([KEY, VOLUME | {"kms_key_id": "", "encrypted": False}], {}, ""),  # the role refuses that
     ],
     ids=str,

@@ -123,7 +123,7 @@ OWN = {"user": "root", "password": "Rootpassword7"}
         ({"postgresql_provider": "rds"}, {}, False),
         (AWS, {}, True),
         (AWS | {"aws_database": {"secret_arn": SECRET}}, MASTER, True),
-        (AWS | {"__aws_found_database": {"resources": [{"secret_arn": SECRET}]}}, MASTER, True),
+        (AWS | {"__aws_found_database": {"resources": [{"name": "site", "secret_arn": SECRET}]}}, MASTER, True),
         (AWS | {"aws_database": {"secret_arn": SECRET}, "pacs_database_administrator": OWN}, OWN, True),
         (AWS | {"aws_database": {"secret_arn": SECRET}, "aws_database_enabled": False}, {}, False),
         (AWS | {"aws_database": {"secret_arn": SECRET}, "postgresql_provider": "external"}, {}, False),

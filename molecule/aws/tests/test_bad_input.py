@@ -130,6 +130,12 @@ CASES: dict[str, tuple[str, dict, str, str]] = {
         "aws_database_parameters",
         "rds.force_ssl",
     ),
+    "database-unused": (
+        "relations-4",
+        {"postgresql_provider": "none", "postgresql_ca": "", "aws_database_enabled": True},
+        "aws_database_enabled",
+        "postgresql_provider",
+    ),
     "distribution-unknown": ("types", {"aws_host_distribution": "debian-12"}, "aws_host_distribution", "debian-13"),
     "type-of-another-architecture": (
         "relations-2",
