@@ -14,10 +14,17 @@ class Undefined:
     """In place of a variable that is not set."""
 
 
-INSTANCE = {"kind": "instance", "id": "i-0abc", "name": "pacs", "type": "t3.large", "state": "running"}
+INSTANCE: dict[str, Any] = {"kind": "instance", "id": "i-0abc", "name": "pacs", "type": "t3.large", "state": "running"}
 OLD = INSTANCE | {"id": "i-0old", "type": "m5.large", "state": "terminated"}
-VOLUME = {"kind": "volume", "id": "vol-1", "name": "pacs-data", "size_gb": 200, "type": "gp3", "state": "in-use"}
-DATABASE = {
+VOLUME: dict[str, Any] = {
+    "kind": "volume",
+    "id": "vol-1",
+    "name": "pacs-data",
+    "size_gb": 200,
+    "type": "gp3",
+    "state": "in-use",
+}
+DATABASE: dict[str, Any] = {
     "kind": "db_instance",
     "id": "pacs",
     "name": "pacs",
@@ -27,7 +34,7 @@ DATABASE = {
     "state": "available",
     "endpoint": "pacs.abc.eu-central-1.rds.amazonaws.com",
 }
-ADDRESS = {
+ADDRESS: dict[str, Any] = {
     "kind": "elastic_ip",
     "id": "eipalloc-1",
     "name": "pacs",
