@@ -1,14 +1,21 @@
-"""What the role aws_network refuses, how it divides a network, and which existing network it takes."""
+"""The role aws_network: what it refuses, how it divides a network, which existing one it takes, what it builds."""
 
 from __future__ import annotations
 
 import copy
+import json
+import os
+import subprocess
 from typing import Any
 
+import boto3
 import pytest
 from ansible_collections.lightbox.pacs.plugins.filter.aws_subnets import aws_subnets
 from ansible_collections.lightbox.pacs.plugins.filter.given_network import given_network
+from moto.server import ThreadedMotoServer
 
+from tests.support.aws_modules import ENVIRONMENT, REGION, aws_account
+from tests.support.project import PROJECT
 from tests.support.rendering import Role
 
 ZONES = ["eu-central-1a", "eu-central-1b", "eu-central-1c"]
@@ -361,3 +368,99 @@ def test_an_existing_network_that_is_not_fit_is_refused(network, message):
 
 def test_the_main_route_table_counts_for_subnets_without_their_own():
     assert given(NETWORK | {"route_tables": [table([OUT], main=True), table([], "subnet-other")]})["errors"] == []
+
+
+# The role on moto
+
+PLAY = """
+- hosts: localhost
+  gather_facts: false
+  vars:
+    ansible_connection: local
+    ansible_python_interpreter: "{{ ansible_playbook_python }}"
+  module_defaults:
+    group/amazon.aws.aws: {region: eu-central-1}
+    group/lightbox.pacs.aws: {region: eu-central-1}
+  tasks:
+    - ansible.builtin.import_role: {name: lightbox.pacs.aws_network}
+    - ansible.builtin.copy: {content: "{{ aws_network | to_json }}", dest: "{{ playbook_dir }}/facts.json", mode: "0600"}
+"""
+
+
+def tagged(resource: dict[str, Any]) -> str:
+    """The name of what has the tags of the environment."""
+    tags = {tag["Key"]: tag["Value"] for tag in resource["Tags"]}
+    assert (tags["lightbox:environment"], tags["cost-center"]) == ("ward", "it"), resource
+    return tags["Name"]
+
+
+def test_a_network_is_built(tmp_path):
+    (tmp_path / "play.yml").write_text(PLAY)
+    answers = {"aws_network_name": "ward", "aws_network_tags": {"cost-center": "it"}, "aws_network_flow_log_days": 30}
+    (tmp_path / "vars.json").write_text(json.dumps(answers))
+    with aws_account():
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        done = subprocess.run(
+            ["ansible-playbook", "play.yml", "-i", "localhost,", "-e", "@vars.json"],
+            cwd=tmp_path,
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+                **ENVIRONMENT,
+                "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+                "ANSIBLE_COLLECTIONS_PATH": str(PROJECT / ".collections"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        server.stop()
+        assert done.returncode == 0, done.stdout[-3000:]
+        check_network(json.loads((tmp_path / "facts.json").read_text()))
+
+
+def check_network(facts: dict[str, Any]) -> None:
+    """Compare what is in the account with what the page says."""
+    ec2, logs, iam = (boto3.client(name, REGION) for name in ("ec2", "logs", "iam"))
+    (vpc,) = [one for one in ec2.describe_vpcs()["Vpcs"] if not one["IsDefault"]]
+    assert (vpc["CidrBlock"], tagged(vpc), facts["vpc_id"]) == ("10.77.0.0/16", "ward", vpc["VpcId"])
+    for attribute in ("enableDnsSupport", "enableDnsHostnames"):
+        answer = ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=attribute)
+        assert answer[attribute[0].upper() + attribute[1:]]["Value"] is True
+    here = [{"Name": "vpc-id", "Values": [vpc["VpcId"]]}]
+    subnets = {tagged(one): one for one in ec2.describe_subnets(Filters=here)["Subnets"]}
+    assert sorted(subnets) == [f"ward-{kind}-{zone}" for kind in ("private", "public") for zone in "abc"]
+    assert {one["MapPublicIpOnLaunch"] for one in subnets.values()} == {False}
+    for kind in ("public", "private"):
+        ids = {one["SubnetId"] for name, one in subnets.items() if kind in name}
+        assert {one["id"] for one in facts[f"{kind}_subnets"]} == ids
+        assert len({one["AvailabilityZone"] for name, one in subnets.items() if kind in name}) == 3
+    (gateway,) = ec2.describe_internet_gateways()["InternetGateways"]
+    assert tagged(gateway) == "ward"
+    assert [one["VpcId"] for one in gateway["Attachments"]] == [vpc["VpcId"]]
+    tables = {tagged(one): one for one in ec2.describe_route_tables(Filters=here)["RouteTables"] if one["Tags"]}
+    assert sorted(tables) == ["ward-private", "ward-public"]
+    for kind, ways in (("public", [gateway["InternetGatewayId"]]), ("private", [])):
+        table = tables[f"ward-{kind}"]
+        routes = [one for one in table["Routes"] if one.get("DestinationCidrBlock") == "0.0.0.0/0"]
+        assert [one["GatewayId"] for one in routes] == ways
+        names = {
+            name
+            for name, one in subnets.items()
+            for other in table["Associations"]
+            if other.get("SubnetId") == one["SubnetId"]
+        }
+        assert names == {f"ward-{kind}-{zone}" for zone in "abc"}
+    (endpoint,) = ec2.describe_vpc_endpoints()["VpcEndpoints"]
+    assert (endpoint["ServiceName"], endpoint["VpcEndpointType"]) == (f"com.amazonaws.{REGION}.s3", "Gateway")
+    assert set(endpoint["RouteTableIds"]) == {one["RouteTableId"] for one in tables.values()}
+    assert tagged(endpoint) == "ward-s3"
+    (group,) = logs.describe_log_groups()["logGroups"]
+    assert (group["logGroupName"], group["retentionInDays"]) == ("ward-flow-logs", 30)
+    (flow,) = ec2.describe_flow_logs()["FlowLogs"]
+    assert (flow["ResourceId"], flow["TrafficType"]) == (vpc["VpcId"], "REJECT")
+    assert (flow["LogGroupName"], tagged(flow)) == ("ward-flow-logs", "ward-flow-logs")
+    (role,) = iam.list_roles()["Roles"]
+    assert role["RoleName"] == f"ward-{REGION}-flow-logs"
+    assert flow["DeliverLogsPermissionArn"] == role["Arn"]

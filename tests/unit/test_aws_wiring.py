@@ -19,12 +19,11 @@ ZONES = ["eu-central-1a", "eu-central-1b"]
 
 def value(name: str, **answers: Any) -> Any:
     loader = DataLoader()
-    variables: dict[str, Any] = {}
+    variables: dict[str, Any] = role_file("aws_network", "defaults/main.yml")
     for wiring in ("wiring.yml", "wiring_aws.yml"):
         variables |= loader.load_from_file(str(PROJECT / "playbooks/group_vars/all" / wiring), trusted_as_template=True)
-    network = role_file("aws_network", "defaults/main.yml")
     variables |= loader.load_from_file(str(PROJECT / "roles/aws_network/vars/main/main.yml"), trusted_as_template=True)
-    templar = Templar(loader, variables=variables | network | {"aws_environment": "pacs"} | answers)
+    templar = Templar(loader, variables=variables | {"aws_environment": "pacs"} | answers)
     return templar.template(trust_as_template("{{ " + name + " }}"))
 
 
@@ -42,6 +41,144 @@ def test_the_server_gets_what_its_role_accepts(built):
     accepted = options["aws_host_subnets"]["options"]
     assert [one["cidr"] for one in given[:2]] == ["10.77.0.0/19", "10.77.32.0/19"]
     assert {key for one in given for key in one} <= set(accepted)
+
+
+NETWORK = {
+    "vpc_id": "vpc-1",
+    "cidr": "10.77.0.0/16",
+    "public_subnets": [{"id": "subnet-1", "zone": ZONES[0], "cidr": "10.77.0.0/19"}],
+    "private_subnets": [{"id": "subnet-2", "zone": ZONES[0], "cidr": "10.77.32.0/19"}],
+}
+# What roles, facts and the inventory have, none of it a default.
+GIVEN: dict[str, Any] = {
+    "aws_region": "eu-central-1",
+    "aws_network": NETWORK,
+    "aws_security_groups": {"archive": "sg-1", "database": "sg-2"},
+    "aws_key": {"arn": "the-key"},
+    "aws_database_multi_az": True,
+    "aws_database_backup_days": 21,
+    "orthanc_storage_directory": "/data/pacs/orthanc",
+    "pacs_modalities": [{"name": "ct", "aet": "CT", "host": "192.0.2.21", "port": 104}],
+    "pacs_dicom_networks": ["10.1.0.0/16"],
+    "pacs_name": "pacs.example.org",
+    "postgresql_port": 5433,
+    "postgresql_provider": "rds",
+    "reverse_proxy_dicom_port": 4243,
+    "reverse_proxy_dicom_tls_port": 11113,
+    "reverse_proxy_http_port": 8080,
+    "reverse_proxy_https_port": 8443,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("aws_security_groups_https_port", 8443),
+        ("aws_security_groups_http_port", 8080),
+        ("aws_security_groups_dicom_port", 4243),
+        ("aws_security_groups_dicom_tls_port", 11113),
+        ("aws_security_groups_dicom_networks", ["10.1.0.0/16", "192.0.2.21"]),
+        ("aws_security_groups_modalities", GIVEN["pacs_modalities"]),
+        ("aws_security_groups_database_port", 5433),
+        ("aws_security_groups_database", True),
+        ("aws_security_groups_vpc_id", "vpc-1"),
+        ("aws_security_groups_vpc_cidr", "10.77.0.0/16"),
+        ("aws_security_groups_own_vpc", True),
+        ("aws_security_groups_connect", "public"),
+        ("aws_database_subnet_ids", ["subnet-2"]),
+        ("aws_database_security_group_ids", ["sg-2"]),
+        ("aws_database_kms_key_id", "the-key"),
+        ("aws_database_port", 5433),
+        ("aws_host_security_group_ids", ["sg-1"]),
+        ("aws_host_kms_key_id", "the-key"),
+        ("aws_host_connect", "public"),
+        ("aws_host_data_directory", "/data/pacs"),
+        ("aws_host_region", "eu-central-1"),
+        ("aws_host_names", ["pacs.example.org"]),
+        ("verify_rds_name", "pacs"),
+        ("verify_rds_region", "eu-central-1"),
+        ("verify_rds_kms_key_id", "alias/pacs"),
+        ("verify_rds_multi_az", True),
+        ("verify_rds_backup_days", 21),
+        ("verify_rds_allowed_sources", ["pacs-archive"]),
+    ],
+)
+def test_what_is_said_once_is_handed_on(name, expected):
+    assert value(name, **GIVEN) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "expected"),
+    [
+        ("aws_security_groups_database", {"postgresql_provider": "none"}, False),
+        ("aws_security_groups_own_vpc", {"aws_network_vpc_id": "vpc-0abcdef1234567890"}, False),
+        ("aws_database_kms_key_id", {"aws_kms_key_id": "mine"}, "mine"),
+        ("aws_host_connect", {"aws_connect": "private"}, "private"),
+        ("aws_security_groups_connect", {"aws_connect": "session_manager"}, "session_manager"),
+        ("verify_rds_name", {"postgresql_provider": "external"}, ""),
+        ("verify_rds_name", {"aws_database_enabled": False, "pacs_rds_name": "theirs"}, "theirs"),
+        ("verify_rds_kms_key_id", {"aws_kms_key_id": "mine"}, "mine"),
+    ],
+)
+def test_what_is_handed_on_otherwise(name, answers, expected):
+    assert value(name, **GIVEN | answers) == expected
+
+
+def test_everything_has_the_tags_of_the_environment():
+    tags = {"owner": "it", "lightbox:environment": "pacs", "lightbox:managed": "true"}
+    for role in ("network", "security_groups", "database", "host"):
+        assert value(f"aws_{role}_tags", aws_tags={"owner": "it", "lightbox:environment": "other"}) == tags
+        assert value(f"aws_{role}_name") == "pacs"
+    tasks = tasks_in(PROJECT / "playbooks/tasks/aws_build.yml")
+    (key,) = (task["amazon.aws.kms_key"] for task in tasks if "amazon.aws.kms_key" in task)
+    assert value("tags", tags=trust_as_template(key["tags"])) == {**value("aws_host_tags"), "Name": "pacs"}
+
+
+@pytest.mark.parametrize(
+    ("connect", "host"),
+    [(None, "203.0.113.7"), ("public", "203.0.113.7"), ("private", "10.77.0.10"), ("session_manager", "i-1")],
+)
+def test_a_later_run_reaches_the_server_as_the_first_did(connect, host):
+    facts = next(
+        task["ansible.builtin.set_fact"]
+        for task in tasks_in(PROJECT / "playbooks/tasks/aws_address.yml")
+        if "ansible.builtin.set_fact" in task
+    )
+    server = {"kind": "instance", "id": "i-1", "state": "running", "user": "admin", "volume_ids": {"/dev/sdf": "vol-1"}}
+    server |= {"public_address": "203.0.113.7", "private_address": "10.77.0.10"}
+    found = {"__aws_found": {"resources": [server]}} | ({"aws_connect": connect} if connect else {})
+    texts = {f"text_{name}": trust_as_template(text) for name, text in facts.items()}
+    assert value("text_ansible_host", **found, **texts) == host
+    assert value("text_ansible_user", **found, **texts) == "admin"
+    known = value("text_aws_host", **found, **texts)
+    assert (known["instance_id"], known["volume_id"]) == ("i-1", "vol-1")
+
+
+def test_what_is_built_in_which_order():
+    """Whose account it is comes first; the database, which takes AWS longest, before the server."""
+    tasks = tasks_in(PROJECT / "playbooks/tasks/aws_build.yml")
+    assert tasks[0]["ansible.builtin.import_tasks"] == "aws_account.yml"
+    roles = [
+        task["ansible.builtin.import_role"]["name"].rpartition(".")[2]
+        for task in tasks
+        if "ansible.builtin.import_role" in task and "tasks_from" not in task["ansible.builtin.import_role"]
+    ]
+    assert roles == ["aws_network", "aws_security_groups", "aws_database", "aws_host"]
+    names = [task["name"] for task in tasks]
+    plan = tasks[names.index("Show the plan")]
+    assert (plan["ansible.builtin.include_tasks"], plan["when"]) == ("aws_plan.yml", "ansible_check_mode")
+    assert names.index("Show the plan") < names.index("Make the key that encrypts disks and database")
+    (_show, leave) = tasks_in(PROJECT / "playbooks/tasks/aws_plan.yml")
+    assert (leave["ansible.builtin.meta"], leave["when"]) == ("end_host", "__aws_plan.missing != []")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "refused"), [("", False), (None, False), ("123456789012", False), ("210987654321", True)]
+)
+def test_another_account_is_refused(wanted, refused):
+    (_query, task) = tasks_in(PROJECT / "playbooks/tasks/aws_account.yml")
+    facts = {"aws_account_id": wanted, "__aws_caller": {"account": "123456789012"}}
+    assert value(f"({task['when']})", **facts) is refused
 
 
 def test_no_subnets_are_planned_in_a_vpc_that_is_given():
