@@ -22,7 +22,7 @@ from moto.ec2.responses import general
 from moto.server import ThreadedMotoServer
 
 from tests.support.aws_modules import ENVIRONMENT, REGION, aws_account, recorded_calls, run_module
-from tests.support.project import PROJECT
+from tests.support.project import PROJECT, tasks_in
 from tests.support.rendering import Role
 
 ED25519 = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIX8TYzVz7hOPTuJKfGtzp2EdU1xGL4L0dG0qJzZ9y7e"
@@ -199,11 +199,13 @@ class Account:
                 creation_date=datetime.datetime(2026, 4 + number, 1, tzinfo=datetime.UTC),
             )
         (directory / "key.pub").write_text(f"{ED25519} operator\n")
+        self.key = boto3.client("kms", REGION).create_key()["KeyMetadata"]["Arn"]
         self.variables: dict[str, Any] = {
             "aws_host_name": "ward",
             "aws_host_tags": {"lightbox:environment": "ward", "cost-center": "radiology"},
             "aws_host_subnets": self.subnets,
             "aws_host_security_group_ids": [group],
+            "aws_host_kms_key_id": self.key,
             "aws_host_public_key": str(directory / "key.pub"),
             "aws_host_known_hosts": str(directory / "known_hosts"),
             "aws_host_data_gb": 20,
@@ -348,6 +350,9 @@ def test_two_runs(account):
     assert account.is_protected(instance)
     assert (root["Size"], root["VolumeType"], root["Encrypted"]) == (30, "gp3", True)
     assert (data["Size"], data["VolumeType"], data["Encrypted"]) == (20, "gp3", True)
+    assert root["KmsKeyId"] == data["KmsKeyId"] == account.key
+    assert [one["GroupId"] for one in instance["SecurityGroups"]] == account.variables["aws_host_security_group_ids"]
+    assert "IamInstanceProfile" not in instance
     assert data["Attachments"][0]["Device"] == "/dev/sdf"
     kept = [
         one["Ebs"]["DeleteOnTermination"] for one in instance["BlockDeviceMappings"] if one["DeviceName"] == "/dev/sdf"
@@ -356,6 +361,9 @@ def test_two_runs(account):
     (interface,) = find("network_interfaces", "NetworkInterfaces")
     (address,) = find("addresses", "Addresses")
     (key,) = find("key_pairs", "KeyPairs")
+    assert instance["KeyName"] == key["KeyName"]
+    (public,) = boto3.client("ec2", REGION).describe_key_pairs(IncludePublicKey=True)["KeyPairs"]
+    assert public["PublicKey"].split()[:2] == ED25519.split()
     common = {"Name": "ward", "lightbox:environment": "ward", "cost-center": "radiology"}
     assert tags(instance) == tags(root) == common | {"lightbox:user": "admin"}
     assert tags(interface, "TagSet") == tags(address) == tags(key) == common
@@ -900,6 +908,39 @@ def test_data_volume(role, changes, message):
     found = role.value("__aws_host_mount_errors", **answers)
     assert len(found) == (1 if message else 0)
     assert (message or "") in "".join(found)
+
+
+def tasks_on_the_volume() -> dict[str, dict[str, Any]]:
+    tasks = tasks_in(PROJECT / "roles/aws_host/tasks/data_volume.yml")
+    return {task["name"].partition(" | ")[2]: task for task in tasks}
+
+
+@pytest.mark.parametrize(
+    ("signatures", "formats"), [("", True), ("ext4", False), ("xfs", False), ("LVM2_member", False)]
+)
+def test_only_an_empty_volume_is_formatted(role, signatures, formats):
+    text = EMPTY.replace("signatures=", f"signatures={signatures}")
+    answers = {"ansible_check_mode": False, "__aws_host_query_answer": {"rc": 0, "stdout_lines": text.splitlines()}}
+    tasks = tasks_on_the_volume()
+    condition = tasks["Make a file system on the empty volume"]["when"]
+    assert role.value(f"({condition})", **answers) is formats
+    order = list(tasks)
+    assert order.index("Refuse what would hide or lose data") < order.index("Make a file system on the empty volume")
+
+
+def test_the_volume_is_mounted_by_what_is_on_it(role):
+    """By its UUID, found by the volume's id, and Docker does not start without it."""
+    answers = {
+        "aws_host": {"volume_id": "vol-0abc", "instance_id": "i-0123456789abcdef0"},
+        "__aws_host_query_answer": {"rc": 0, "stdout_lines": EMPTY.replace("uuid=", "uuid=1234-abcd").splitlines()},
+    }
+    tasks = tasks_on_the_volume()
+    mount = tasks["Mount the volume"]["ansible.posix.mount"]
+    assert mount["src"] == "UUID={{ __aws_host_uuid }}"
+    assert role.value("__aws_host_uuid", **answers) == "1234-abcd"
+    assert "x-systemd.required-by=docker.service" in mount["opts"].split(",")
+    names = role.value("__aws_host_volume_names", **answers)
+    assert names[0] == "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc"
 
 
 @pytest.mark.parametrize("fails", ["", "wipefs", "blkid"])

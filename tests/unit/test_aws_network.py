@@ -383,7 +383,10 @@ PLAY = """
     group/lightbox.pacs.aws: {region: eu-central-1}
   tasks:
     - ansible.builtin.import_role: {name: lightbox.pacs.aws_network}
-    - ansible.builtin.copy: {content: "{{ aws_network | to_json }}", dest: "{{ playbook_dir }}/facts.json", mode: "0600"}
+    - ansible.builtin.copy:
+        content: "{{ aws_network | to_json }}"
+        dest: "{{ playbook_dir }}/facts.json"
+        mode: "0600"
 """
 
 
