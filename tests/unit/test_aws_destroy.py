@@ -128,6 +128,8 @@ def test_nothing_is_written_before_it_is_confirmed():
         for task in tasks(name).values():
             assert readers & set(task) or task["check_mode"] is True, task["name"]
             assert task.get("ansible.builtin.import_tasks", "aws_account.yml") == "aws_account.yml"
+    # Whose account it is comes first.
+    assert next(iter(tasks("aws_destroy_confirm").values()))["ansible.builtin.import_tasks"] == "aws_account.yml"
     text = (PROJECT / "playbooks/aws_destroy.yml").read_text()
     assert text.index("tasks/aws_destroy_confirm.yml") < text.index("tasks/aws_destroy.yml")
     assert "when: __aws_to_remove != [] and not ansible_check_mode" in text

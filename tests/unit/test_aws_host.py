@@ -924,6 +924,9 @@ def test_only_an_empty_volume_is_formatted(role, signatures, formats):
     tasks = tasks_on_the_volume()
     condition = tasks["Make a file system on the empty volume"]["when"]
     assert role.value(f"({condition})", **answers) is formats
+    refuses = tasks["Refuse what would hide or lose data"]["when"]
+    answers["aws_host"] = {"volume_id": "vol-0abc", "instance_id": "i-0123456789abcdef0"}
+    assert role.value(f"({refuses})", **answers) is (signatures == "LVM2_member")
     order = list(tasks)
     assert order.index("Refuse what would hide or lose data") < order.index("Make a file system on the empty volume")
 

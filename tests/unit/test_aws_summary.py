@@ -94,6 +94,15 @@ def test_a_standby_costs_twice():
     assert "both in two zones" in show([DATABASE | {"multi_az": True}])[-1]
 
 
+def test_the_addresses_for_people_and_devices_are_shown():
+    lines = show([INSTANCE], pacs_dicom_networks=["10.1.0.0/16"])
+    assert lines[0].startswith("Viewer: https://pacs.example.org/ ")
+    assert (
+        "Send studies: to AE title LIGHTBOX at pacs.example.org, port 4242 from 10.1.0.0/16, or with TLS port 11112 from "
+        "10.1.0.0/16; or upload them in the viewer"
+    ) in lines
+
+
 def unused(resources: list[dict[str, Any]], **answers: Any) -> list[str]:
     """What the summary says is not used; each has its line among the costs, too."""
     lines = show(resources, **answers)
