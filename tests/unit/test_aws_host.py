@@ -546,6 +546,16 @@ def test_after_an_interrupted_run_and_with_another_instance(account):
     assert "aws_host_known_hosts" in printed
 
 
+@pytest.mark.parametrize(("connect", "waits"), [("public", True), ("private", True), ("session_manager", False)])
+def test_ssh_is_awaited_and_its_keys_are_trusted(role, connect, waits):
+    tasks = {task["name"]: task for task in tasks_in(PROJECT / "roles/aws_host/tasks/main.yml")}
+    wait = tasks["Wait for the server's SSH"]
+    answers = {"aws_host_connect": connect, "ansible_check_mode": False}
+    assert role.value(f"({wait['when']})", **answers) is waits
+    order = list(tasks)
+    assert order.index("Trust the server's host keys") < order.index("Wait for the server's SSH")
+
+
 # What the role refuses
 
 SUBNETS = [

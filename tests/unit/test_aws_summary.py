@@ -98,8 +98,8 @@ def test_the_addresses_for_people_and_devices_are_shown():
     lines = show([INSTANCE], pacs_dicom_networks=["10.1.0.0/16"])
     assert lines[0].startswith("Viewer: https://pacs.example.org/ ")
     assert (
-        "Send studies: to AE title LIGHTBOX at pacs.example.org, port 4242 from 10.1.0.0/16, or with TLS port 11112 from "
-        "10.1.0.0/16; or upload them in the viewer"
+        "Send studies: to AE title LIGHTBOX at pacs.example.org, port 4242 from 10.1.0.0/16, or with TLS port 11112 "
+        "from 10.1.0.0/16; or upload them in the viewer"
     ) in lines
 
 

@@ -347,6 +347,29 @@ def test_who_reaches_the_server_is_checked_on_aws_only():
     assert value("verify_security_groups_vpc_id", aws_host={"vpc_id": "vpc-2"}) == "vpc-2"
 
 
+@pytest.mark.parametrize(
+    ("file", "answers", "skipped"),
+    [
+        ("rds", {"verify_rds_name": "pacs"}, {"verify_rds_name": ""}),
+        ("security_groups", {"verify_security_groups": ["pacs-archive"]}, {"verify_security_groups": []}),
+    ],
+)
+def test_a_verification_checks_what_is_on_aws(file, answers, skipped):
+    (task,) = [
+        task
+        for task in tasks_in(PROJECT / "roles/verify/tasks/main.yml")
+        if task.get("ansible.builtin.include_tasks") == f"{file}.yml"
+    ]
+    known = {"verify_enabled": True, "ansible_check_mode": False}
+    assert value(f"({task['when']})", **known, **answers) is True
+    assert value(f"({task['when']})", **known, **skipped) is False
+    assert value(f"({task['when']})", **answers, verify_enabled=True, ansible_check_mode=True) is False
+    (check,) = tasks_in(PROJECT / f"roles/verify/tasks/{file}.yml")
+    arguments = next(check[key] for key in check if key.startswith("lightbox.pacs."))
+    prefix = f"verify_{file}"
+    assert arguments["fail_on"] == f"{{{{ {prefix}_fail_on }}}}"
+
+
 @pytest.mark.parametrize(("unmanaged", "fails"), [("remove", "high"), ("report", "never")])
 def test_undeclared_rules_that_may_stay_fail_no_check(unmanaged, fails):
     assert value("verify_security_groups_fail_on", aws_security_groups_unmanaged=unmanaged) == fails
