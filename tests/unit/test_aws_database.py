@@ -104,6 +104,15 @@ def test_the_run_waits_only_for_what_it_needs(role, state, deferred, is_awaited)
     assert role.value("__aws_database_is_awaited", aws_database=database, __aws_database_result=result) is is_awaited
 
 
+def test_a_preflight_neither_changes_nor_shows_anything(role):
+    (task,) = role_file("aws_database", "tasks/instance.yml")
+    (preflight,) = role_file("aws_database", "tasks/preflight.yml")
+    result = {"__aws_database_result": {"changed": True}, "ansible_check_mode": False, "ansible_diff_mode": True}
+    for facts, states in (({}, [False, True, True]), (preflight["vars"], [True, False, False])):
+        conditions = [task["check_mode"].strip("{ }"), task["diff"].strip("{ }"), task["changed_when"]]
+        assert [role.value(f"({one})", **result, **facts) for one in conditions] == states
+
+
 def test_the_module_gets_every_variable_and_no_other_default(role, monkeypatch):
     """What the role hands over has a variable, and where the module has a default, it is the same."""
     specs: dict[str, Any] = {}

@@ -165,6 +165,10 @@ def test_what_is_built_in_which_order():
     ]
     assert roles == ["aws_network", "aws_security_groups", "aws_database", "aws_host"]
     names = [task["name"] for task in tasks]
+    # What cannot be is refused before anything is made, also when the database exists.
+    for role in ("network", "server", "database"):
+        assert names.index(f"Check the values for the {role}") < names.index("Show the plan")
+    assert "when" not in tasks[names.index("Check the values for the database")]
     plan = tasks[names.index("Show the plan")]
     assert (plan["ansible.builtin.include_tasks"], plan["when"]) == ("aws_plan.yml", "ansible_check_mode")
     assert names.index("Show the plan") < names.index("Make the key that encrypts disks and database")

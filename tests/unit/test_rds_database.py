@@ -517,6 +517,18 @@ def test_what_cannot_be_is_refused_before_anything_is_made(cloud, arguments, mes
         assert cloud.run(check=True, **{**arguments, "subnet_ids": []})["failed"]
 
 
+def test_what_cannot_be_changed_is_refused_before_the_rest_is_known(cloud):
+    """As the role's preflight asks, when there are no subnets, groups and keys yet."""
+    cloud.run()
+    unknown = {"check": True, "subnet_ids": [], "security_group_ids": [], "kms_key_id": ""}
+    assert not cloud.run(**unknown).get("failed")
+    for arguments in ({"administrator": "other"}, {"engine_version": "18"}, {"max_storage_gb": 20}):
+        refused = cloud.run(**unknown, **arguments)
+        assert refused["failed"], arguments
+        assert f"aws_database_{next(iter(arguments))}" in refused["msg"]
+    assert cloud.writes() == []
+
+
 def test_subnets_of_one_zone_are_refused(cloud):
     found = cloud.run(subnet_ids=cloud.subnets[:2])
     assert f"lists subnets of {REGION}a alone" in found["msg"]
