@@ -8,7 +8,17 @@ import re
 
 import pytest
 
-from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, actions, calls, log_of_runs, names, writes
+from tests.support.aws_lab import (
+    ACCOUNT,
+    ENDPOINT,
+    ENVIRONMENT,
+    Run,
+    actions,
+    calls,
+    log_of_runs,
+    names,
+    writes,
+)
 from tests.support.lab import INVENTORY, address, recap, run_playbook
 from tests.support.permissions import read_actions
 
@@ -60,22 +70,23 @@ def plays() -> list[Play]:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> list[list[dict]]:
-    """The calls of each of the three runs: each begins by asking for its account and that account's name."""
+def recorded() -> dict[str, list[dict]]:
+    """The calls of each run: each begins by asking for its account and that account's name."""
     runs: list[list[dict]] = []
     for call in calls():
         if call["call"] == "iam:ListAccountAliases":
             runs.append([])
         if runs:
             runs[-1].append(call)
-    for name, run in zip(("check", "first", "second"), runs, strict=False):
+    found = dict(zip(("check", "first", "second"), runs, strict=False))
+    for name, run in found.items():
         print(f"{name}: {len(run)} calls of {len({one['call'] for one in run})} actions")
-    return runs[:3]
+    return found
 
 
 def test_check_mode_only_reads(recorded):
-    assert recorded[0]
-    assert writes(recorded[0]) == []
+    assert recorded["check"]
+    assert writes(recorded["check"]) == []
 
 
 def test_check_mode_shows_every_resource_by_name(plays):
@@ -100,7 +111,7 @@ def test_the_first_run_makes_everything_once():
 
 
 def test_the_database_is_created_before_the_server_runs(recorded):
-    order = [one["call"] for one in recorded[1]]
+    order = [one["call"] for one in recorded["first"]]
     assert order.index("rds:CreateDBInstance") < order.index("ec2:RunInstances")
     # The server is asked for before anything waits until the database is there.
     assert max(place for place, call in enumerate(order) if call == "rds:DescribeDBInstances") > order.index(
@@ -109,8 +120,8 @@ def test_the_database_is_created_before_the_server_runs(recorded):
 
 
 def test_the_second_run_writes_nothing(recorded, plays):
-    assert recorded[2]
-    assert writes(recorded[2]) == []
+    assert recorded["second"]
+    assert writes(recorded["second"]) == []
     assert "changed: [aws]" not in plays[2].text
 
 
@@ -120,7 +131,7 @@ def test_the_play_has_few_tasks(plays):
 
 
 def test_the_policy_on_the_page_is_what_was_called(recorded):
-    called = actions([call for run in recorded for call in run])
+    called = actions([call for run in recorded.values() for call in run])
     assert sorted(called ^ set(read_actions("Build and change"))) == []
 
 
@@ -164,3 +175,12 @@ def test_verify_alone_asks_aws_for_the_address():
     asked = [one["call"] for one in calls()[before:]]
     assert writes(calls()[before:]) == []
     assert sorted(set(asked) ^ set(read_actions("Verify only"))) == []
+
+
+@pytest.mark.long
+def test_check_mode_of_what_is_built_only_reads():
+    run = Run("--check", "--diff")
+    assert run.result.returncode == 0, run.output[-3000:]
+    assert recap(run.output)["changed"] == 0
+    assert run.calls
+    assert writes(run.calls) == []
