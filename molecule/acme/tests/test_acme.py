@@ -92,7 +92,7 @@ def delay_reload() -> None:
     """At its next reload nginx reads its configuration a second later, as on a busy server."""
     pid = on_archive("cat /run/nginx.pid")
     # Until SIGHUP, the lowest bit, waits for it.
-    wait = f"for _ in $(seq 200); do grep -q \"^ShdPnd:.*1$\" /proc/{pid}/status && break; sleep 0.1; done"
+    wait = f'for _ in $(seq 200); do grep -q "^ShdPnd:.*1$" /proc/{pid}/status && break; sleep 0.1; done'
     on_archive(f"kill -STOP {pid}")
     on_archive(f"systemd-run --quiet --collect sh -c '{wait}; sleep 1; kill -CONT {pid}'")
 
