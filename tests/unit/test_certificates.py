@@ -478,7 +478,12 @@ def test_packages_of_the_acme_client():
     assert acme_value("__certificates_packages") == ["openssl", "ca-certificates", "certbot"]
     packages = acme_value("__certificates_packages", certificates_acme_challenge="route53")
     assert packages[-1] == "python3-certbot-dns-route53"
-    assert acme_value("__certificates_packages", **PIP) == ["openssl", "ca-certificates", "python3-venv"]
+    assert acme_value("__certificates_packages", **PIP) == [
+        "openssl",
+        "ca-certificates",
+        "python3-packaging",
+        "python3-venv",
+    ]
     assert acme_value("__certificates_acme_pip_packages", **PIP, certificates_acme_challenge="rfc2136") == [
         "acme",
         "certbot",
