@@ -492,6 +492,12 @@ def test_packages_of_the_acme_client():
     assert value("__certificates_packages", {}) == ["openssl"]
 
 
+def test_for_which_clients_the_role_sets_the_time_of_the_renewal():
+    sources = ({}, PIP, PIP | {"certificates_acme_version": "4.0.0"}, PIP | {"certificates_acme_version": "4.1.0"})
+    decides = [acme_value("__certificates_acme_settings", **source)["renews_by_lifetime"] for source in sources]
+    assert decides == [False, True, False, True]
+
+
 def test_the_playbook_requests_the_certificate_when_the_reverse_proxy_runs():
     (play,) = yaml.safe_load((PROJECT / "playbooks/pacs.yml").read_text())
     (tested,) = yaml.safe_load((PROJECT / "molecule/acme/converge.yml").read_text())
