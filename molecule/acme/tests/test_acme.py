@@ -376,10 +376,23 @@ def test_a_failing_ca_leaves_the_old_pair(tmp_path):
     assert metrics()["lightbox_certificate_renewal_failed"] == 0
 
 
+def account_keys() -> str:
+    return on_archive("find /etc/lightbox/acme/accounts -name private_key.json")
+
+
+def test_removing_it_keeps_the_account():
+    account = account_keys()
+    assert account
+    converge(certificates_alone=True, certificates_enabled=False)
+    assert account_keys() == account
+    assert on_archive(f"sh -c 'ls -A {PAIR}; ls {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
+
+
 def test_moves_between_providers():
+    account = account_keys()
+    converge(certificates_alone=True, certificates_provider="local_ca")
+    local = served(ca=LOCAL_CA)
     with uninterrupted():
-        converge(certificates_alone=True, certificates_provider="local_ca")
-        local = served(ca=LOCAL_CA)
         with failing_ca("down"):
             output = converge(certificates_alone=True)
         (warning,) = warnings_of(output)
@@ -389,6 +402,7 @@ def test_moves_between_providers():
         assert hashlib.sha256(LOCAL_CA.read_bytes()).hexdigest() in on_archive(f"sha256sum {PAIR}/ca.pem")
         on_archive(f"systemctl start {UNIT}")
         assert names_of(served()) == {NAME}
+        assert account_keys() == account
         provided = {f"certificates_provided_{kind}": str(path) for kind, path in PROVIDED.items()}
         converge(certificates_alone=True, certificates_provider="provided", **provided)
         assert served(ca=LOCAL_CA) == local
@@ -399,19 +413,6 @@ def test_moves_between_providers():
 
 
 PROVIDED = {"certificate": LOCAL_PAIR / "fullchain.pem", "key": LOCAL_PAIR / "privkey.pem", "ca": LOCAL_CA}
-
-
-def test_removing_it_keeps_the_account():
-    account = on_archive("find /etc/lightbox/acme/accounts -name private_key.json")
-    assert account
-    converge(certificates_alone=True, certificates_enabled=False)
-    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
-    assert on_archive(f"sh -c 'ls -A {PAIR}; ls {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
-    # And back: the same account, and the certificate that is still valid.
-    output = converge(certificates_alone=True)
-    assert warnings_of(output) == []
-    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
-    assert names_of(served()) == {NAME}
 
 
 @pytest.mark.long
@@ -444,14 +445,14 @@ def test_the_documented_commands():
     assert state_at_ca(third) == "Valid"
     on_archive(change_email)
     assert "new@example.org" in on_archive(f"{PROGRAM} certbot show_account")
-    account = on_archive("find /etc/lightbox/acme/accounts -name private_key.json")
+    account = account_keys()
     on_archive(unregister)
     on_archive(remove)
     assert served() == third
     on_archive(register)
     assert state_at_ca(served()) == "Valid"
     assert served() != third
-    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") not in (account, "")
+    assert account_keys() not in (account, "")
     assert status()["needed"] is False
 
 
