@@ -113,6 +113,13 @@ molecule: setup ## Test on lab servers: all scenarios, or one with SCENARIO=name
 	  echo "Testing on lab servers: $$scenario"; molecule test --scenario-name "$$scenario" || failed="$$failed $$scenario"; \
 	done; [ -z "$$failed" ] || { echo "Failed:$$failed"; exit 1; }
 
+# Debian's pebble has neither profiles nor answers to set for ARI.
+.PHONY: acme-profiles
+acme-profiles: setup ## Test profiles of certificates, renewal by lifetime and ARI with a newer ACME CA, which Go 1.24 builds
+	@tests/setup dicom pebble
+	@LIGHTBOX_PEBBLE="$(CURDIR)/.cache/pebble/pebble" PYTEST_ADDOPTS="$${PYTEST_ADDOPTS:-} -m profiles" \
+	  molecule test --scenario-name acme
+
 .PHONY: e2e
 e2e: ## Browser tests against the running demo
 	@tests/setup venv browser

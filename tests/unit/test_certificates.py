@@ -478,13 +478,24 @@ def test_packages_of_the_acme_client():
     assert acme_value("__certificates_packages") == ["openssl", "ca-certificates", "certbot"]
     packages = acme_value("__certificates_packages", certificates_acme_challenge="route53")
     assert packages[-1] == "python3-certbot-dns-route53"
-    assert acme_value("__certificates_packages", **PIP) == ["openssl", "ca-certificates", "python3-venv"]
+    assert acme_value("__certificates_packages", **PIP) == [
+        "openssl",
+        "ca-certificates",
+        "python3-packaging",
+        "python3-venv",
+    ]
     assert acme_value("__certificates_acme_pip_packages", **PIP, certificates_acme_challenge="rfc2136") == [
         "acme",
         "certbot",
         "certbot-dns-rfc2136",
     ]
     assert value("__certificates_packages", {}) == ["openssl"]
+
+
+def test_for_which_clients_the_role_sets_the_time_of_the_renewal():
+    sources = ({}, PIP, PIP | {"certificates_acme_version": "4.0.0"}, PIP | {"certificates_acme_version": "4.1.0"})
+    decides = [acme_value("__certificates_acme_settings", **source)["renews_by_lifetime"] for source in sources]
+    assert decides == [False, True, False, True]
 
 
 def test_the_playbook_requests_the_certificate_when_the_reverse_proxy_runs():

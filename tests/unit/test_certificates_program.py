@@ -22,9 +22,12 @@ cd "$(dirname "$0")"
 printf '%s\\n' "$*" >>calls
 printf '%s\\n' "$TOKEN" >token
 if [ -s failure ]; then cat failure; exit 1; fi
-mkdir -p acme/live/lightbox
+mkdir -p acme/live/lightbox acme/renewal
+printf '# renew_before_expiry = 30 days\\nversion = 4.0.0\\n' >acme/renewal/new.conf
+[ -e acme/renewal/lightbox.conf ] || mv acme/renewal/new.conf acme/renewal/lightbox.conf
 if [ "$1" = certonly ] || [ -e due ]; then
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 90 -subj /CN=issued \\
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=issued \\
+    -days "$(cat days || echo 90)" \\
     -keyout acme/live/lightbox/privkey.pem -out acme/live/lightbox/fullchain.pem 2>/dev/null
   rm -f due
 fi
@@ -54,6 +57,7 @@ class Server:
                 "options": "certbot.ini",
                 "configuration": str(directory / "acme"),
                 "lineage": "lightbox",
+                "renews_by_lifetime": False,
                 "environment": str(directory / "environment.json"),
                 "ca": str(directory / "roots.pem"),
                 "request": ["--server", "https://ca/dir", "--domain=pacs.example.org"],
@@ -145,6 +149,25 @@ def test_a_renewal_that_is_not_due_changes_nothing(server):
     server.run("renew")
     assert server.status()["pair"] != before
     assert len(server.lines("reloads")) == 2
+
+
+@pytest.mark.parametrize(("days", "seconds"), [(6, 3 * 86400), (20, 576000), (45, 15 * 86400), (90, 30 * 86400)])
+def test_an_old_client_renews_by_the_lifetime(server, days, seconds):
+    (server.directory / "days").write_text(str(days))
+    server.run("renew")
+    conf = server.directory / "acme/renewal/lightbox.conf"
+    rest = ["# renew_before_expiry = 30 days", "version = 4.0.0"]
+    for _run in range(2):
+        server.run("renew")
+        assert conf.read_text().splitlines() == [f"renew_before_expiry = {seconds} seconds", *rest]
+    # What an operator has set is kept, and a newer client decides itself.
+    conf.write_text("renew_before_expiry = 40 days\n")
+    server.run("renew")
+    assert conf.read_text() == "renew_before_expiry = 40 days\n"
+    conf.write_text(f"renew_before_expiry = {seconds} seconds\nversion = 4.0.0\n")
+    server.settings["acme"]["renews_by_lifetime"] = True
+    server.run("renew")
+    assert conf.read_text() == "version = 4.0.0\n"
 
 
 def test_another_request_gets_another_certificate(server):
@@ -250,6 +273,9 @@ def test_a_pair_of_an_older_release_is_kept(server):
     assert (server.pair / "privkey.pem").is_symlink()
 
 
+ENDS = {"server": 45, "database": 90}
+
+
 def test_metrics_of_each_certificate(server):
     server.run("renew")
     assert list(server.metrics()) == [
@@ -257,9 +283,12 @@ def test_metrics_of_each_certificate(server):
         "lightbox_certificate_renewal_failed",
     ]
     (server.directory / "database.pem").write_text((server.pair / "fullchain.pem").read_text())
+    (server.directory / "days").write_text("45")
+    (server.directory / "due").touch()
+    server.run("certbot", "renew")
     server.run("renew")
-    days = server.metrics()['lightbox_certificate_days_left{certificate="database"}']
-    assert 89.9 < float(days) <= 90
+    days = {name: float(server.metrics()[f'lightbox_certificate_days_left{{certificate="{name}"}}']) for name in ENDS}
+    assert days == {name: pytest.approx(end, abs=0.1) for name, end in ENDS.items()}
     assert stat.S_IMODE((server.directory / "metrics/certificates.prom").stat().st_mode) == 0o644
 
 

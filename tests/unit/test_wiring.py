@@ -33,6 +33,21 @@ def test_people_log_in_with_passwords_of_theirs_or_generated_ones(tmp_path):
     assert len({first["password"], joe["password"], jane["password"]}) == 3
 
 
+def test_the_checks_get_what_is_set_for_the_certificate():
+    loader = DataLoader()
+    path = WIRING.with_name("wiring_certificates.yml")
+    variables = loader.load_from_file(str(path), trusted_as_template=True)
+    answers = {"certificates_fail_days": 5, "certificates_warn_days": 9, "certificates_directory": "/etc/pair"}
+    answers |= {"certificates_provider": "acme", "certificates_provided_ca": ""}
+    names = ("verify_certificate_days", "verify_certificate_warn_days", "verify_ca", "certificates_acme_webroot")
+    template = trust_as_template("{{ [" + ", ".join(names) + "] }}")
+    assert Templar(loader, variables=variables | answers).template(template) == [
+        *(5, 9, "/etc/pair/ca.pem", "/var/lib/lightbox/acme")
+    ]
+    answers |= {"certificates_provider": "provided", "reverse_proxy_acme_directory": "/srv/acme"}
+    assert Templar(loader, variables=variables | answers).template(template)[2:] == ["", "/srv/acme"]
+
+
 def networks(**answers: Any) -> tuple[list[str], list[str]]:
     """Who reaches the plain DICOM port, and who the one with TLS."""
     loader = DataLoader()

@@ -13,7 +13,7 @@ import http.server
 import json
 import os
 import pathlib
-import re
+import shlex
 import socket
 import ssl
 import subprocess
@@ -24,152 +24,43 @@ from collections.abc import Iterator
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import SecondaryCaptureImageStorage  # type: ignore[attr-defined] # made at import
 
+from tests.support.acme import (
+    ARCHIVE,
+    CA,
+    LOCAL_CA,
+    NAME,
+    PAIR,
+    PROGRAM,
+    UNIT,
+    checksums,
+    converge,
+    delay_reload,
+    encode_key,
+    failing_ca,
+    fetch_wheels,
+    metrics,
+    names_of,
+    on_archive,
+    on_ca,
+    read_management,
+    renew,
+    served,
+    start_ca,
+    status,
+    uninterrupted,
+    warnings_of,
+)
 from tests.support.dicom_nodes import associated, image, new_uid
-from tests.support.lab import INVENTORY, SCENARIO, address, lab_hosts, recap, run_playbook, secret, server
+from tests.support.lab import INVENTORY, address, lab_hosts, recap, secret
 from tests.support.project import PROJECT
 
 testinfra_hosts = [address("acme")]
-NAME = "acme.lightbox.test"
-ARCHIVE = lab_hosts()["acme"]["ansible_host"]
-CA = INVENTORY / ".secrets/acme-ca.pem"
-LOCAL_CA = INVENTORY / ".secrets/ca/ca.pem"
 LOCAL_PAIR = INVENTORY / ".secrets/ca/acme"
-PROGRAM = "/usr/local/sbin/lightbox-certificates"
-UNIT = "lightbox-certificates.service"
-PAIR = "/etc/lightbox/certificates"
-RENEWAL = "/etc/lightbox/acme/renewal/lightbox.conf"
-METRICS = "/var/lib/lightbox/metrics/certificates.prom"
-
-
-# --- The servers
-
-
-def on_archive(command: str, code: int | None = 0) -> str:
-    host = server("acme")
-    with host.sudo():
-        done = host.run(command)
-    assert code is None or done.rc == code, f"{command}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
-    return done.stdout.strip()
-
-
-def on_ca(command: str) -> str:
-    host = server("acme-ca")
-    with host.sudo():
-        return host.check_output(command)
-
-
-@contextlib.contextmanager
-def failing_ca(mode: str) -> Iterator[None]:
-    """The CA answers with an error (500, 429), or not at all (down)."""
-    on_ca("systemctl stop acme-proxy" if mode == "down" else f"echo {mode} >/opt/acme-ca/mode")
-    try:
-        yield
-    finally:
-        on_ca("sh -c 'true >/opt/acme-ca/mode; systemctl start acme-proxy'")
-        wait_for_ca()
-
-
-def wait_for_ca() -> None:
-    until = time.monotonic() + 20
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection((lab_hosts()["acme-ca"]["ansible_host"], 14000), 2):
-            return
-        assert time.monotonic() < until, "the ACME proxy does not start"
-        time.sleep(0.2)
-
-
-def renew(code: int = 0) -> None:
-    """What the timer does, with a certificate that is due."""
-    on_archive("sed -i 's/^.*renew_before_expiry.*/renew_before_expiry = 30 days/' " + RENEWAL)
-    on_archive(f"systemctl start {UNIT}", code)
-
-
-def status() -> dict:
-    return json.loads(on_archive(f"{PROGRAM} status"))
-
-
-def checksums() -> str:
-    return on_archive(f"sha256sum {PAIR}/fullchain.pem {PAIR}/privkey.pem")
-
-
-def metrics() -> dict[str, float]:
-    lines = [line.rsplit(" ", 1) for line in on_archive(f"cat {METRICS}").splitlines() if not line.startswith("#")]
-    return {name: float(value) for name, value in lines}
-
-
-def served(port: int = 443, ca: pathlib.Path | None = CA) -> x509.Certificate:
-    """The certificate that a new connection gets; verified, unless `ca` is None."""
-    context = ssl.create_default_context(cafile=ca)
-    if ca is None:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection((ARCHIVE, port), 10) as plain,
-        context.wrap_socket(plain, server_hostname=NAME) as stream,
-    ):
-        return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True) or b"")
-
-
-def names_of(certificate: x509.Certificate) -> set[str]:
-    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {str(name.value) for name in found}
-
-
-def converge(*, certificates_alone: bool = False, fails: bool = False, **variables: object) -> str:
-    """Run the scenario's playbook with other variables; certificates_alone: without the role of the reverse proxy."""
-    playbook = SCENARIO / "converge.yml"
-    if certificates_alone:
-        (play,) = yaml.safe_load(playbook.read_text())
-        play["pre_tasks"] = play["pre_tasks"][:1]  # the variables of other roles are not needed
-        play["roles"] = [{"role": "lightbox.pacs.certificates"}]
-        playbook = PROJECT / ".cache/playbooks/acme-certificates.yml"
-        playbook.parent.mkdir(parents=True, exist_ok=True)
-        playbook.write_text(yaml.safe_dump([play]))
-        with contextlib.suppress(FileExistsError):
-            (playbook.parent / "group_vars").symlink_to(PROJECT / "playbooks/group_vars")
-    run = run_playbook(playbook, "-i", INVENTORY, "-e", json.dumps(variables), "--diff")
-    assert (run.returncode != 0) == fails, run.stdout[-3000:] + run.stderr[-1000:]
-    for hidden in (*map(encode_key, ("tsig_key", "eab_key")), secret("web_password")):
-        assert hidden not in run.stdout
-    assert "PRIVATE KEY" not in run.stdout
-    return run.stdout
-
-
-def encode_key(name: str) -> str:
-    return base64.b64encode(secret(name).encode()).decode().rstrip("=")  # as the CA wants it
-
-
-def warnings_of(output: str) -> list[str]:
-    text = " ".join(output.split())
-    return re.findall(r"WARNING: .*?docs/certificates\.md", text)
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """New connections get a certificate at every moment of the block."""
-    failures: list[str] = []
-    done = threading.Event()
-
-    def connect() -> None:
-        while not done.is_set():
-            for port in (443, 11112):
-                try:
-                    served(port, ca=None)
-                except OSError as error:
-                    failures.append(f"{port}: {error}")
-            done.wait(0.1)
-
-    thread = threading.Thread(target=connect)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-    assert failures == []
 
 
 # --- The story
@@ -215,17 +106,22 @@ def test_the_checks_name_the_placeholder(first_run):
 
 
 def test_the_next_run_repairs_it_by_http():
-    on_ca("systemctl start acme-proxy")
-    wait_for_ca()
+    start_ca()
     output = converge()
     assert warnings_of(output) == []
     for port in (443, 11112):
         assert names_of(served(port)) == {NAME}
+        assert isinstance(served(port).public_key(), ec.EllipticCurvePublicKey)
     assert status()["needed"] is False
     assert metrics() == {
         'lightbox_certificate_days_left{certificate="server"}': pytest.approx(20, abs=0.1),
         "lightbox_certificate_renewal_failed": 0,
     }
+    # Servers ask the CA at different times, each at the same time every day.
+    timer = "systemctl show lightbox-certificates.timer --value -p"
+    assert on_archive(f"{timer} RandomizedDelayUSec -p FixedRandomDelay -p Persistent").split() == ["12h", "yes", "yes"]
+    assert on_archive(f"{timer} NextElapseUSecRealtime")
+    assert on_archive("systemctl is-enabled lightbox-certificates.timer") == "enabled"
     # The distribution's own timer has nothing to renew.
     assert on_archive("sh -c 'ls -A /etc/letsencrypt/renewal 2>/dev/null'", None) == ""
     again = converge(certificates_alone=True)
@@ -328,12 +224,10 @@ def renew_under_load(size: int, rate: int, slices: int) -> None:
         while upload.sent == 0:
             assert time.monotonic() < until
             time.sleep(0.05)
+        delay_reload()
         renew()
-        until = time.monotonic() + 15  # a reload does not wait for nginx's new workers
         for port in (443, 11112):
-            while served(port).serial_number == before.serial_number:
-                assert time.monotonic() < until, f"port {port} still has the old certificate"
-                time.sleep(0.2)
+            assert served(port).serial_number != before.serial_number
         # Both began before the renewal and go on.
         assert upload.is_alive()
         assert association.is_established
@@ -359,6 +253,7 @@ def test_a_renewal_interrupts_no_transfer():
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("issued")
 def test_a_renewal_interrupts_no_large_transfer():
     converge(reverse_proxy_upload_mb=1100)
     renew_under_load(size=1 << 30, rate=20 << 20, slices=500)
@@ -367,8 +262,38 @@ def test_a_renewal_interrupts_no_large_transfer():
 # --- Other challenges, names and clients
 
 
-def test_dns_and_another_key_type():
-    output = converge(
+@contextlib.contextmanager
+def request_under_way(path: str) -> Iterator[None]:
+    """The timer's unit has been started, and asks the CA some seconds after a run has written a file."""
+    dropin = f"/run/systemd/system/{UNIT}.d"
+    wait = f"if mkdir /run/once; then until [ -e {path} ]; do sleep 0.2; done; sleep 6; fi"
+    text = shlex.quote(f"[Service]\nExecStartPre=/bin/sh -c '{wait}'\n")
+    on_archive(f"sh -c {shlex.quote(f'mkdir {dropin}; printf {text} >{dropin}/wait.conf; systemctl daemon-reload')}")
+    on_archive(f"systemctl start --no-block {UNIT}")
+    try:
+        yield
+    finally:
+        on_archive(f"sh -c 'rm -rf /run/once {dropin}; systemctl daemon-reload'")
+
+
+def test_dns_and_another_key_type_while_the_timer_asks_the_ca():
+    with request_under_way("/etc/lightbox/acme/rfc2136.ini"):
+        output = converge_by_dns()
+    assert warnings_of(output) == []
+    assert names_of(served()) == {NAME, "*.wild.lightbox.test"}
+    assert isinstance(served().public_key(), rsa.RSAPublicKey)
+    assert on_archive("stat -c '%a %U' /etc/lightbox/acme/rfc2136.ini") == "400 root"
+    for name in ("tsig_key", "eab_key"):
+        # Encoded once more, because sudo logs the command.
+        key = base64.b64encode(encode_key(name).encode()).decode()
+        places = "/etc /var/log /var/lib/lightbox /run"
+        found = on_archive(f"sh -c 'grep -rl -e $(echo {key} | base64 -d) {places}; true'").split()
+        assert [path for path in found if path.startswith("/etc/lightbox/acme/")]
+        assert [path for path in found if on_archive(f"stat -c %a {path}") != "400"] == []
+
+
+def converge_by_dns() -> str:
+    return converge(
         certificates_alone=True,
         pacs_alternative_names=["*.wild.lightbox.test"],
         certificates_acme_key_type="rsa",
@@ -380,25 +305,12 @@ def test_dns_and_another_key_type():
             "key": encode_key("tsig_key") + "=",  # of 32 characters
         },
     )
-    assert warnings_of(output) == []
-    assert names_of(served()) == {NAME, "*.wild.lightbox.test"}
-    assert "RSA" in type(served().public_key()).__name__
-    assert on_archive("stat -c '%a %U' /etc/lightbox/acme/rfc2136.ini") == "400 root"
-    for name in ("tsig_key", "eab_key"):
-        # Encoded once more, because sudo logs the command.
-        key = base64.b64encode(encode_key(name).encode()).decode()
-        places = "/etc /var/log /var/lib/lightbox /run"
-        found = on_archive(f"sh -c 'grep -rl -e $(echo {key} | base64 -d) {places}; true'").split()
-        assert [path for path in found if path.startswith("/etc/lightbox/acme/")]
-        assert [path for path in found if on_archive(f"stat -c %a {path}") != "400"] == []
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("issued")
 def test_addresses_with_a_newer_certbot_from_wheels(tmp_path):
-    command = ["pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.13", f"--dest={tmp_path}"]
-    platforms = [f"--platform=manylinux{tag}_x86_64" for tag in ("2014", "_2_28", "_2_34")]
-    subprocess.run([*command, *platforms, "certbot==5.8.0", "acme==5.8.0"], check=True)
-    pip = {"certificates_acme_source": "pip", "certificates_acme_wheels": str(tmp_path)}
+    pip = fetch_wheels(tmp_path)
     output = converge(pacs_alternative_names=[ARCHIVE], **pip)
     assert warnings_of(output) == []
     assert names_of(served()) == {NAME, ARCHIVE}
@@ -411,7 +323,35 @@ def test_addresses_with_a_newer_certbot_from_wheels(tmp_path):
 # --- A CA that fails, and moves
 
 
-def test_a_failing_ca_leaves_the_old_pair():
+# What a user writes whose DNS no plugin of certbot knows; with dnspython, which the plugin for RFC 2136 has installed.
+HOOK = """#!/usr/bin/python3
+import os
+import dns.query, dns.tsig, dns.tsigkeyring, dns.update
+keyring = dns.tsigkeyring.from_text({{"acme": os.environ["TSIG_KEY"]}})
+update = dns.update.Update("lightbox.test", keyring=keyring, keyalgorithm=dns.tsig.HMAC_SHA512)
+update.{change}
+dns.query.tcp(update, "{server}", timeout=10)
+"""
+RECORD = 'f"_acme-challenge.{os.environ["CERTBOT_DOMAIN"]}."'
+CHANGES = {
+    "auth": f"add({RECORD}, 1, 'TXT', os.environ['CERTBOT_VALIDATION'])",
+    "cleanup": f"delete({RECORD})",
+}
+
+
+def hooks(directory: pathlib.Path) -> dict[str, object]:
+    """The variables with which programs of the user's publish the records."""
+    for name, change in CHANGES.items():
+        (directory / name).write_text(HOOK.format(change=change, server=lab_hosts()["acme-ca"]["ansible_host"]))
+    return {
+        "pacs_alternative_names": ["*.hooks.lightbox.test"],
+        "certificates_acme_challenge": "hooks",
+        "certificates_acme_environment": {"TSIG_KEY": encode_key("tsig_key") + "="},
+        **{f"certificates_acme_{name}_hook": str(directory / name) for name in CHANGES},
+    }
+
+
+def test_a_failing_ca_leaves_the_old_pair(tmp_path):
     before = checksums()
     with failing_ca("500"):
         renew(code=1)
@@ -420,24 +360,40 @@ def test_a_failing_ca_leaves_the_old_pair():
     assert metrics()["lightbox_certificate_renewal_failed"] == 1
     assert on_archive(f"systemctl is-failed {UNIT}", None) == "failed"
     with failing_ca("429"):
-        output = converge(certificates_alone=True)
+        output = converge(certificates_alone=True, **hooks(tmp_path))
         assert checksums() == before
         assert on_archive(f"systemctl is-failed {UNIT}", None) == "failed"
     (warning,) = warnings_of(output)
     assert "too many certificates" in warning
     assert f"valid until {served().not_valid_after_utc:%Y-%m-%d %H:%M} UTC" in warning
-    # The next attempt gets what that run asked for: HTTP again, and one name.
+    # The next attempt gets what that run asked for: other names, by the hooks.
     renew()
-    assert names_of(served()) == {NAME}
+    assert names_of(served()) == {NAME, "*.hooks.lightbox.test"}
+    records = on_ca("sh -c 'rndc sync -clean; cat /var/lib/bind/lightbox.test'")
+    assert "acme-ca" in records
+    assert "_acme-challenge" not in records
     assert checksums() != before
     assert on_archive(f"systemctl is-failed {UNIT}", None) == "inactive"
     assert metrics()["lightbox_certificate_renewal_failed"] == 0
 
 
+def account_keys() -> str:
+    return on_archive("find /etc/lightbox/acme/accounts -name private_key.json")
+
+
+def test_removing_it_keeps_the_account():
+    account = account_keys()
+    assert account
+    converge(certificates_alone=True, certificates_enabled=False)
+    assert account_keys() == account
+    assert on_archive(f"sh -c 'ls -A {PAIR}; ls {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
+
+
 def test_moves_between_providers():
+    account = account_keys()
+    converge(certificates_alone=True, certificates_provider="local_ca")
+    local = served(ca=LOCAL_CA)
     with uninterrupted():
-        converge(certificates_alone=True, certificates_provider="local_ca")
-        local = served(ca=LOCAL_CA)
         with failing_ca("down"):
             output = converge(certificates_alone=True)
         (warning,) = warnings_of(output)
@@ -447,6 +403,7 @@ def test_moves_between_providers():
         assert hashlib.sha256(LOCAL_CA.read_bytes()).hexdigest() in on_archive(f"sha256sum {PAIR}/ca.pem")
         on_archive(f"systemctl start {UNIT}")
         assert names_of(served()) == {NAME}
+        assert account_keys() == account
         provided = {f"certificates_provided_{kind}": str(path) for kind, path in PROVIDED.items()}
         converge(certificates_alone=True, certificates_provider="provided", **provided)
         assert served(ca=LOCAL_CA) == local
@@ -459,14 +416,47 @@ def test_moves_between_providers():
 PROVIDED = {"certificate": LOCAL_PAIR / "fullchain.pem", "key": LOCAL_PAIR / "privkey.pem", "ca": LOCAL_CA}
 
 
-def test_removing_it_keeps_the_account():
-    account = on_archive("find /etc/lightbox/acme/accounts -name private_key.json")
-    assert account
-    converge(certificates_alone=True, certificates_enabled=False)
-    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
-    assert on_archive(f"sh -c 'ls -A {PAIR}; ls {PROGRAM} /etc/systemd/system/lightbox-certificates.*'", 2) == ""
-    # And back: the same account, and the certificate that is still valid.
-    output = converge(certificates_alone=True)
-    assert warnings_of(output) == []
-    assert on_archive("find /etc/lightbox/acme/accounts -name private_key.json") == account
-    assert names_of(served()) == {NAME}
+@pytest.mark.long
+@pytest.mark.usefixtures("issued")
+def test_the_plugin_for_route_53_loads():
+    on_archive("apt-get install -y -q --no-install-recommends python3-certbot-dns-route53")
+    assert "* dns-route53" in on_archive(f"{PROGRAM} certbot plugins")
+
+
+# --- The commands of docs/certificates.md
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("issued")
+def test_the_documented_commands():
+    section = (PROJECT / "docs/certificates.md").read_text().split("\n### Renew, revoke, change keys\n")[1]
+    blocks = section.split("```")[1].removeprefix("sh\n").strip().split("\n\n")
+    commands = [[line for line in block.splitlines() if not line.startswith("#")] for block in blocks]
+    (renew_now,), (revoke, request), (change_email,), (unregister, remove, register) = commands
+    first = served()
+    on_archive(renew_now)
+    second = served()
+    assert second.serial_number != first.serial_number
+    assert second.public_key() != first.public_key()
+    on_archive(revoke)
+    assert served() == second
+    assert [state_at_ca(one) for one in (first, second)] == ["Valid", "Revoked"]
+    on_archive(request)
+    third = served()
+    assert state_at_ca(third) == "Valid"
+    on_archive(change_email)
+    assert "new@example.org" in on_archive(f"{PROGRAM} certbot show_account")
+    account = account_keys()
+    on_archive(unregister)
+    on_archive(remove)
+    assert served() == third
+    on_archive(register)
+    assert state_at_ca(served()) == "Valid"
+    assert served() != third
+    assert account_keys() not in (account, "")
+    assert status()["needed"] is False
+
+
+def state_at_ca(certificate: x509.Certificate) -> str:
+    """What pebble says of a certificate that it has issued."""
+    return json.loads(read_management(f"cert-status-by-serial/{certificate.serial_number:x}"))["Status"]

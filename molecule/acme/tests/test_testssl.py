@@ -10,7 +10,7 @@ import yaml
 from tests.support.lab import INVENTORY, SCENARIO, address, server
 
 testinfra_hosts = [address("acme-ca")]
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("issued")]
 ACCEPTED = yaml.safe_load((SCENARIO / "testssl.yml").read_text())
 
 
@@ -19,7 +19,7 @@ def test_what_testssl_reports_is_accepted_with_a_reason(port):
     host = server("acme-ca")
     with host.sudo():
         host.check_output("apt-get install -y -q --no-install-recommends testssl.sh")
-        host.check_output("printf %s >/var/tmp/ca.pem", (INVENTORY / ".secrets/acme-ca.pem").read_text())
+        host.check_output("printf %%s %s >/var/tmp/ca.pem", (INVENTORY / ".secrets/acme-ca.pem").read_text())
         options = (
             f"--quiet --warnings batch --color 0 --add-ca /var/tmp/ca.pem --overwrite --jsonfile /var/tmp/{port}.json"
         )
