@@ -53,6 +53,8 @@ class Settings:
     dicom_aet: str
     dicom_calling_aet: str
     dicom_tls_port: int
+    dicom_client_certificate: str
+    dicom_client_key: str
     accepted_options: list[str]
     containers: list[str]
     reconcile_metrics: str

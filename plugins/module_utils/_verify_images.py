@@ -19,6 +19,7 @@ import os
 import re
 import secrets
 import socket
+import ssl
 import time
 import typing as t
 from urllib.parse import quote, urlsplit
@@ -34,7 +35,7 @@ from ansible_collections.lightbox.pacs.plugins.module_utils._dicom import (
 )
 from ansible_collections.lightbox.pacs.plugins.module_utils._dicom_association import EchoError, EchoResult, send_echo
 from ansible_collections.lightbox.pacs.plugins.module_utils._http import Connection, HttpError, basic_auth
-from ansible_collections.lightbox.pacs.plugins.module_utils._tls import tls_context
+from ansible_collections.lightbox.pacs.plugins.module_utils._tls import TlsError, tls_context
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify import Checks, NotTried, Settings, Shortfall, expect
 from ansible_collections.lightbox.pacs.plugins.module_utils._verify_web import DEFAULT_LOGINS, HTTPS, LOGIN
 
@@ -369,9 +370,19 @@ class Dimse:
             called or settings.dicom_aet,
             calling or settings.dicom_calling_aet,
             settings.timeout,
-            tls_context(settings.ca_path) if encrypted else None,
+            self.create_context() if encrypted else None,
             str(urlsplit(settings.url).hostname),
         )
+
+    def create_context(self) -> ssl.SSLContext:
+        """Create the context of a client with the checks' certificate, where they have one. Raises Shortfall."""
+        settings = self.settings
+        try:
+            return tls_context(settings.ca_path, settings.dicom_client_certificate, settings.dicom_client_key or None)
+        except TlsError as error:
+            raise Shortfall(
+                str(error), "Correct verify_ca, verify_dicom_client_certificate or verify_dicom_client_key."
+            ) from error
 
     def check_echo(self) -> str:
         settings = self.settings
@@ -451,9 +462,9 @@ class Dimse:
             self.send_echo(tls=True)
         except EchoError:
             version = (answer.tls or {}).get("version")
-            return (
-                f"{version} at {self.settings.connect_address}:{self.settings.dicom_tls_port}, and nothing without TLS"
-            )
+            certificate = " with a client certificate" if self.settings.dicom_client_certificate else ""
+            place = f"{self.settings.connect_address}:{self.settings.dicom_tls_port}"
+            return f"{version}{certificate} at {place}, and nothing without TLS"
         raise Shortfall("the port also answers without TLS")
 
 
@@ -589,7 +600,8 @@ def check_dicom(settings: Settings, checks: Checks, client: Connection, studies:
         checks.run(
             "DICOM",
             "C-ECHO with TLS",
-            "Listen with TLS on that port, allow the server itself, and set verify_ca to the CA.",
+            "Listen with TLS on that port, allow the server itself, and set verify_ca to the CA. Where clients need a "
+            "certificate, set verify_dicom_client_certificate. The reverse proxy's dicom.log has the reason.",
             dimse.check_echo_with_tls,
             HTTPS if HTTPS in checks.failed else ECHO,  # the same certificate
         )

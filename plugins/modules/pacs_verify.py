@@ -107,6 +107,16 @@ options:
     description: Port at O(connect_address) for DICOM over TLS. V(0) skips the check.
     type: int
     default: 0
+  dicom_client_certificate:
+    description:
+      - File on the server with the certificate, in PEM form, that the check of O(dicom_tls_port) shows. Empty means
+        that it shows none.
+    type: path
+    default: ""
+  dicom_client_key:
+    description: File on the server with the private key of O(dicom_client_certificate).
+    type: path
+    default: ""
   accepted_options:
     description: Dangerous options of Orthanc that were accepted. What they open is reported as accepted, not as failed.
     type: list
@@ -310,6 +320,8 @@ ARGUMENTS = {
     "dicom_aet": {"type": "str", "default": "LIGHTBOX"},
     "dicom_calling_aet": {"type": "str", "default": "LBXVERIFY", "no_log": True},
     "dicom_tls_port": {"type": "int", "default": 0},
+    "dicom_client_certificate": {"type": "path", "default": ""},
+    "dicom_client_key": {"type": "path", "default": "", "no_log": False},
     "accepted_options": {"type": "list", "elements": "str", "default": []},
     "containers": {"type": "list", "elements": "str", "default": []},
     "reconcile_metrics": {"type": "str", "default": ""},

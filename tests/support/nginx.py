@@ -24,6 +24,7 @@ FILES = [
     "usr/lib/nginx/modules/ngx_stream_module.so",
     "usr/lib/nginx/modules/ngx_http_brotli_static_module.so",
     "usr/lib/nginx/modules/ngx_http_js_module.so",
+    "usr/lib/nginx/modules/ngx_stream_js_module.so",
 ]
 # On this machine, or where `tests/setup unit` unpacked it.
 NGINX, MIME_TYPES, *MODULES = next(
@@ -37,7 +38,7 @@ NGINX, MIME_TYPES, *MODULES = next(
 
 needs_nginx = pytest.mark.skipif(
     not (NGINX and OPENSSL),
-    reason="needs openssl, and nginx with its modules stream, brotli-static and js (tests/setup unit)",
+    reason="needs openssl, and nginx with its modules stream, brotli-static, http-js and stream-js (tests/setup unit)",
 )
 
 

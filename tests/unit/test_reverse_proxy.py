@@ -172,6 +172,7 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
     for program in (ROLE / "files/njs").glob("*.js"):
         shutil.copy(program, directory)
     (directory / "login.json").write_text('{"digest": "x"}')
+    (directory / "dicom.json").write_text('{"client_certificates": "off", "seconds": 10}')
     places = {
         "ansible_facts": {"distribution_release": "trixie" if minor >= 26 else "noble"},
         "reverse_proxy_http_port": 18080,
@@ -182,6 +183,7 @@ def write_conf(directory: pathlib.Path, answers: dict[str, Any]) -> pathlib.Path
         "reverse_proxy_ipv6_enabled": False,
         "__reverse_proxy_archive_credentials": str(directory / "login.conf"),
         "__reverse_proxy_htpasswd": str(directory / "htpasswd"),
+        "__reverse_proxy_dicom_settings": str(directory / "dicom.json"),
         "__reverse_proxy_login_keys": str(directory / "login.json"),
         "__reverse_proxy_njs_directory": str(directory),
         "__reverse_proxy_runtime_directory": str(directory),

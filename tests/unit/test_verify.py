@@ -913,6 +913,30 @@ def test_a_placeholder_is_named(tmp_path: Path) -> None:
         lab.close()
 
 
+def test_the_check_of_dicom_with_tls_shows_its_certificate(lab: Lab, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "device").mkdir()
+    used: list[Any] = []
+    create = _verify_images.tls_context
+
+    def record(*arguments: Any) -> ssl.SSLContext:
+        used.append(arguments)
+        return create(*arguments)
+
+    monkeypatch.setattr(_verify_images, "tls_context", record)
+    pair = str(certificate(tmp_path / "device")[1])
+    result = run(lab, dicom_client_certificate=pair, dicom_client_key=pair)
+    assert failed(result) == {}
+    assert used == [(str(lab.ca), pair, pair)]
+    (found,) = [one for one in result["checks"] if one["name"] == "C-ECHO with TLS"]
+    assert "TLSv1.3 with a client certificate at 127.0.0.1:11112" in found["detail"]
+
+
+def test_a_client_certificate_that_cannot_be_used_is_named(lab: Lab) -> None:
+    result = run(lab, dicom_client_certificate="/none/cert.pem", dicom_client_key="/none/key.pem")
+    assert "client_cert /none/cert.pem" in failed(result)["C-ECHO with TLS"]
+    assert "verify_dicom_client_certificate" in "".join(result["remedies"])
+
+
 def test_another_ca_is_not_trusted(lab: Lab, tmp_path: Path) -> None:
     ca = certificate(tmp_path)[0]
     assert "not trusted" in failed(run(lab, ca_path=str(ca)))["HTTPS answers"]
