@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import pathlib
 import re
 import urllib.parse
 from typing import Any
@@ -474,6 +475,52 @@ def test_what_the_archive_calls_others_with():
     assert calling["DicomTlsPrivateKey"] == "/etc/orthanc/calling.key"
 
 
+def write_client(directory: pathlib.Path, prefix: str, names: tuple[str, ...]) -> dict[str, str]:
+    """Files for a client certificate, each with its own name as text."""
+    for name in names:
+        (directory / f"{prefix}-{name}").write_text(f"{prefix}-{name}\n")
+    return {name: str(directory / f"{prefix}-{name}") for name in names}
+
+
+def test_an_issued_client_certificate_counts_where_the_operator_gave_none(tmp_path):
+    issued = write_client(tmp_path, "issued", ("certificate", "key", "trusted"))
+    own = write_client(tmp_path, "own", ("orthanc_client_certificate", "orthanc_client_key", "orthanc_client_trusted"))
+
+    def files(**answers: Any) -> dict[str, str]:
+        found = ROLE.value("__orthanc_configuration_files", **answers)
+        return {
+            pathlib.Path(one["path"]).name: one.get("content", one.get("secret"))
+            for one in found
+            if one.get("state") == "file"
+        }
+
+    safe = {**CT1, "tls": True}
+    answers: dict[str, Any] = {"orthanc_modalities": [safe], "orthanc_issued_client": issued}
+    assert ROLE.errors(**answers) == []
+    found, rendered = files(**answers), configuration(**answers)
+    assert found["calling.pem"] == "issued-certificate\n"
+    assert found["calling.key"] == "issued-key\n"
+    assert found["trusted-devices.pem"] == "issued-trusted\n"
+    assert rendered["DicomTlsCertificate"] == "/etc/orthanc/calling.pem"
+    assert rendered["DicomTlsTrustedCertificates"] == "/etc/orthanc/trusted-devices.pem"
+    # A device must not pose as a peer.
+    assert rendered["HttpsCACertificates"] == "/etc/ssl/certs/ca-certificates.crt"
+
+    assert ROLE.errors(**answers, **own) == []
+    found, rendered = files(**answers, **own), configuration(**answers, **own)
+    assert found["calling.pem"] == "own-orthanc_client_certificate\n"
+    assert found["calling.key"] == "own-orthanc_client_key\n"
+    assert found["trusted-devices.pem"].split() == ["issued-trusted", "own-orthanc_client_trusted"]
+    assert rendered["HttpsCACertificates"] == "/etc/orthanc/trusted.pem"
+
+    # In check mode on a new controller the files are not there yet.
+    missing = {"orthanc_issued_client": dict.fromkeys(issued, str(tmp_path / "missing"))}
+    assert ROLE.errors(orthanc_modalities=[safe], **missing) == []
+    assert files(**missing)["calling.key"] == ""
+    (error,) = ROLE.errors(orthanc_issued_client={"key": "/x"})
+    assert error == "orthanc_issued_client lacks certificate and trusted. Set all three, or {} for none."
+
+
 def test_container_is_hardened():
     service = yaml.safe_load(ROLE.render("compose.yml"))["services"]["orthanc"]
     assert service["read_only"] is True
@@ -608,6 +655,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     writer = task(file, name)
     data = {"host": "db.example.org", "database": "orthanc", "user": "orthanc", "password": "x" * 20, "ca": __file__}
     answers = CLIENT | {"orthanc_database": data, "orthanc_object_storage": {"bucket": "b", "region": "r"}}
+    answers["orthanc_issued_client"] = dict.fromkeys(("certificate", "key", "trusted"), __file__)
     answers["orthanc_configuration"] = {"HttpProxy": "me:secret@proxy.example.org:3128"}
     variables = {key: trust_as_template(value) for key, value in writer.get("vars", {}).items()}
     expression = writer["lightbox.pacs.file_set"]["files"].removeprefix("{{ ").removesuffix(" }}")
@@ -618,7 +666,7 @@ def test_every_file_that_an_archive_is_told_of_is_written(file, name, directory)
     }
     told = json.dumps([one.get("content", one.get("secret")) for one in files.values()])
     named = {urllib.parse.unquote(path) for path in re.findall(r"(?:/|%2F)etc(?:/|%2F)orthanc(?:/|%2F)[a-z.-]+", told)}
-    assert len(named) == 4
+    assert len(named) == 5
     assert {path.removeprefix("/etc/orthanc/") for path in named} <= set(files)
     assert {"orthanc.json", "users.json", "database.json", "bucket.json"} <= set(files)
     assert all(one["state"] == "file" for one in files.values() if "state" in one)
