@@ -203,6 +203,7 @@ def test_what_is_created(cloud):
     done = cloud.run(wait=True)["database"]
     lifecycle = cloud.arguments_of["CreateDBInstance"]["EngineLifecycleSupport"]  # which moto does not keep
     assert lifecycle == "open-source-rds-extended-support-disabled"
+    assert cloud.arguments_of["CreateDBInstance"]["MasterUserSecretKmsKeyId"] == cloud.key
     instance = cloud.instance()
     assert instance["EngineVersion"] == "17.10"  # the newest by number, not by text
     assert done["endpoint"] == f"{NAME}.aaaaaaaaaa.{REGION}.rds.amazonaws.com"
