@@ -122,7 +122,9 @@ def has_errors(value: Any, option: Mapping[str, Any]) -> bool:
     """
     if option["type"] == "int" and not re.fullmatch("-?[0-9]+", str(value)):
         return True
-    if option["type"] in ("str", "path") and isinstance(value, (bool, float)):
+    # YAML reads off without quotes as false. Ansible's validator takes that for the choice off.
+    is_off = value is False and "off" in option.get("choices", [])
+    if option["type"] in ("str", "path") and isinstance(value, (bool, float)) and not is_off:
         return True
     return bool(ArgumentSpecValidator({"value": option}).validate({"value": value}).error_messages)
 

@@ -154,6 +154,40 @@ HOSTS: dict[str, dict[str, Any]] = {
         "postgresql_ca": "/nowhere.pem",
     },
     "nameless": {"pacs_dicom_network": ["10.0.0.0/8"]},
+    # YAML reads off as false. The names are of no certificates then.
+    "good-off": {
+        "pacs_name": "off.example.org",
+        "pacs_dicom_client_certificates": False,
+        "pacs_modalities": [{"name": "archive", "aet": "CT1", "host": "192.0.2.7"}],
+    },
+    "good-devices": {
+        "pacs_name": "devices.example.org",
+        "pacs_dicom_client_certificates": "required",
+        "pacs_modalities": [{"name": "ct8", "aet": "CT8", "host": "192.0.2.9", "tls": True}],
+    },
+    "devices": {
+        "pacs_name": "devices2.example.org",
+        "pacs_dicom_client_certificates": "optional",
+        "pacs_modalities": [
+            {"name": "Archive", "aet": "CT1", "host": "192.0.2.1", "tls": True},
+            {"name": "mr1", "aet": "CT2", "host": "192.0.2.2", "tls": True, "port": 70000},
+            {"name": "MR1", "aet": "CT3", "host": "192.0.2.3", "tls": True},
+        ],
+        "dicom_ca_days": 0,
+    },
+    "closed": {"pacs_name": "closed.example.org", "pacs_dicom_client_certificates": "required"},
+    "mode": {"pacs_name": "mode.example.org", "pacs_dicom_client_certificates": "optionl"},
+    "mode-true": {"pacs_name": "mode.example.org", "pacs_dicom_client_certificates": True},
+    "contradiction": {
+        "pacs_name": "contradiction.example.org",
+        "pacs_dicom_client_certificates": "optional",
+        "pacs_modalities": [{"name": "ct9", "aet": "CT9", "host": "192.0.2.9", "tls": True}],
+    },
+    "contrary": {
+        "pacs_name": "contrary.example.org",
+        "pacs_dicom_client_certificates": "optional",
+        "pacs_modalities": [{"name": "ct9", "aet": "CT9", "host": "192.0.2.99", "tls": True}],
+    },
 }
 
 
@@ -368,6 +402,29 @@ def test_an_archive_without_a_name_is_refused(run):
     _done, said, _files = run
     assert "pacs_name is not set" in said["nameless"]
     assert "Did you mean pacs_dicom_networks?" in said["nameless"]
+
+
+def test_devices_that_cannot_get_certificates_are_told(run):
+    _done, said, _files = run
+    for error in (
+        "Devices in pacs_modalities have a name that is reserved: Archive. Set another name",
+        "Devices in pacs_modalities have names that are the same but for upper and lower case: mr1, MR1. Set a name",
+        "pacs_modalities contains a port out of range",
+        "dicom_ca_days is 0. Set it to 1 to 3650",
+    ):
+        assert error in said["devices"]
+    for error in (
+        "pacs_dicom_client_certificates is required, but the port for DICOM over TLS is closed. Set pacs_dicom_tls",
+        "pacs_dicom_client_certificates is required, but no device in pacs_modalities has tls: true",
+    ):
+        assert error in said["closed"]
+    assert "Did you mean optional? Set pacs_dicom_client_certificates to one of off, optional, required" in said["mode"]
+    assert (
+        "pacs_dicom_client_certificates is 'True'. Set pacs_dicom_client_certificates to one of off"
+        in said["mode-true"]
+    )
+    for one in ("contradiction", "contrary"):
+        assert "pacs_modalities has other hosts for ct9 on other servers of this inventory" in said[one]
 
 
 def test_nothing_is_written(run):

@@ -158,7 +158,10 @@ def test_a_role_is_named_once():
         play for name in ("pacs", "verify") for play in yaml.safe_load((PROJECT / f"playbooks/{name}.yml").read_text())
     ]
     in_plays = [
-        (entry.get("role") or entry["ansible.builtin.import_role"]["name"]).removeprefix("lightbox.pacs.")
+        (
+            entry.get("role")
+            or entry.get("ansible.builtin.import_role", entry.get("ansible.builtin.include_role"))["name"]
+        ).removeprefix("lightbox.pacs.")
         for play in plays
         for entry in play.get("roles", []) + play.get("tasks", [])
         if "ansible.builtin.include_tasks" not in entry
