@@ -386,9 +386,14 @@ def wired(**answers: Any) -> dict[str, Any]:
     for name in ("wiring", "wiring_certificates"):
         path = PROJECT / f"playbooks/group_vars/all/{name}.yml"
         variables |= loader.load_from_file(str(path), trusted_as_template=True)
-    templar = Templar(loader, variables=variables | answers)
-    names = ("dicom_ca_enabled", "dicom_ca_devices", "orthanc_issued_client", "certificates_watched_devices")
+    templar = Templar(loader, variables=variables | {"__pacs_verify_aet": "LBXTEST"} | answers)
+    names = ["dicom_ca_enabled", "dicom_ca_devices", "orthanc_issued_client", "certificates_watched_devices"]
+    names += [f"reverse_proxy_dicom_{part}" for part in ("client_certificates", "client_ca", "client_crl", "devices")]
+    names += ["verify_dicom_client_certificate", "verify_dicom_client_key"]
     return {name: templar.template(trust_as_template("{{ " + name + " }}")) for name in names}
+
+
+CHECKS = {"name": "verify", "aets": ["LBXTEST"], "hide_aet": True}
 
 
 @pytest.mark.parametrize(
@@ -398,6 +403,9 @@ def test_off_is_the_default_and_yaml_reads_it_as_false(mode):
     found = wired(**mode, pacs_modalities=[{**DEVICES[0], "tls": True}])
     assert found["dicom_ca_enabled"] is False
     assert found["orthanc_issued_client"] == found["certificates_watched_devices"] == {}
+    assert found["reverse_proxy_dicom_client_certificates"] == "off"
+    assert found["reverse_proxy_dicom_devices"] == [CHECKS]
+    assert not found["verify_dicom_client_certificate"]
 
 
 def test_modalities_with_tls_are_the_devices():
@@ -413,5 +421,11 @@ def test_modalities_with_tls_are_the_devices():
         "key": "/inventory/.secrets/dicom-ca/devices/archive/privkey.pem",
         "trusted": "/inventory/.secrets/dicom-ca/ca.pem",
     }
+    assert found["reverse_proxy_dicom_client_certificates"] == "required"
+    assert found["reverse_proxy_dicom_client_ca"] == "/etc/ca/ca.pem"
+    assert found["reverse_proxy_dicom_client_crl"] == "/etc/ca/crl.pem"
+    assert found["reverse_proxy_dicom_devices"] == [{"name": "ct1", "aets": ["CT1"]}, CHECKS]
+    assert found["verify_dicom_client_certificate"] == "/etc/ca/verify/fullchain.pem"
+    assert found["verify_dicom_client_key"] == "/etc/ca/verify/privkey.pem"
     # Without nginx nobody checks a certificate.
     assert wired(pacs_dicom_client_certificates="required", reverse_proxy_enabled=False)["dicom_ca_enabled"] is False
