@@ -493,7 +493,8 @@ def test_packages_of_the_acme_client():
 
 
 def test_for_which_clients_the_role_sets_the_time_of_the_renewal():
-    sources = ({}, PIP, PIP | {"certificates_acme_version": "4.0.0"}, PIP | {"certificates_acme_version": "4.1.0"})
+    versions = [PIP | {"certificates_acme_version": version} for version in ("4.0.0", "4.1.0")]
+    sources: list[dict[str, Any]] = [{}, PIP, *versions]
     decides = [acme_value("__certificates_acme_settings", **source)["renews_by_lifetime"] for source in sources]
     assert decides == [False, True, False, True]
 
