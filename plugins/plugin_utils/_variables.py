@@ -95,7 +95,8 @@ def unknown_variables(names: Iterable[str]) -> list[str]:
     known = known_variables()
     prefixes = tuple(f"{role}_" for role in [*roles(), "pacs"])
     errors = []
-    for name in sorted(map(str, names)):
+    # What a role yields for others has the role's own name (aws_host); the playbooks may have set it before.
+    for name in sorted(set(map(str, names)).difference(roles())):
         if name.startswith("ORTHANC__"):
             errors.append(describe_environment_name(name))
         elif name.startswith(prefixes) and name not in known:

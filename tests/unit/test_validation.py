@@ -187,3 +187,9 @@ def test_names_of_the_inventory_are_of_variables():
     ]
     wired = _variables.wiring()
     assert [name for name in table if name not in wired] == []
+
+
+def test_what_a_role_yields_may_be_set_before_the_validation():
+    """The playbook verify.yml alone sets how the server on AWS is reached, and validates then."""
+    assert _variables.unknown_variables(["aws_host", "aws_network", "aws_database"]) == []
+    assert len(_variables.unknown_variables(["aws_host_typ"])) == 1
