@@ -10,7 +10,7 @@ PostgreSQL.
 A client's account is the last 12 characters of its access key's identifier. The lab follows the account ACCOUNT alone,
 so a test that needs an empty account takes another one and leaves that one as it is.
 
-Control, JSON over the same port:
+Control, JSON over the same port; ?key=… limits it to the calls and the faults of one access key:
     GET    /lab/calls   [{"call": "ec2:RunInstances", "key": the access key's identifier, "parameters": {…},
                         "error": null or its code}, …]
     DELETE /lab/calls
@@ -37,6 +37,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -670,6 +671,9 @@ class Lab:
         state = (secret["username"], secret["password"], forced)
         if self.applied.get(name) == state:
             return
+        # create.yml installs it in the background.
+        installed = "until [ -e /etc/postgresql/lab-is-ready ]; do sleep 0.2; done"
+        self.docker("exec", container, "timeout", "300", "sh", "-c", installed)
         self.docker("exec", container, "systemctl", "start", "postgresql@17-main.service")
         rules = f"local all postgres peer\n{'hostssl' if forced else 'host'} all all 0.0.0.0/0 scram-sha-256\n"
         self.docker("exec", "--interactive", container, "tee", "/etc/postgresql/17/main/pg_hba.conf", stdin=rules)
@@ -702,9 +706,10 @@ class Control:
         if not path.startswith("/lab/"):
             return self.moto(environ, start_response)
         status, answer = "200 OK", None
+        (key,) = urllib.parse.parse_qs(environ.get("QUERY_STRING", "")).get("key", [None])
         with RECORDER.lock:
             if (method, path) == ("GET", "/lab/calls"):
-                answer = RECORDER.calls
+                answer = [one for one in RECORDER.calls if key in (None, one["key"])]
             elif (method, path) == ("DELETE", "/lab/calls"):
                 RECORDER.calls = []
             elif (method, path) == ("POST", "/lab/faults"):
@@ -714,7 +719,7 @@ class Control:
                 else:
                     status, answer = "400 Bad Request", f"fault must be one of {', '.join(FAULTS)}"
             elif (method, path) == ("DELETE", "/lab/faults"):
-                RECORDER.faults = []
+                RECORDER.faults = [one for one in RECORDER.faults if key not in (None, one.key)]
             else:
                 status, answer = "404 Not Found", "no such path"
             body = json.dumps(answer).encode()

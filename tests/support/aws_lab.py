@@ -8,6 +8,8 @@ import functools
 import itertools
 import os
 import pathlib
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import boto3
 import requests
 
-from tests.support.lab import INVENTORY, run_playbook
+from tests.support.lab import INVENTORY, KillablePlaybook, run_playbook
 
 REGION = "eu-central-1"
 ENVIRONMENT = "lightbox-lab"
@@ -25,6 +27,8 @@ ENDPOINT = f"{ENVIRONMENT}.aaaaaaaaaa.{REGION}.rds.amazonaws.com"
 ACCOUNT = "123456789012"
 URL = os.environ.get("AWS_ENDPOINT_URL", "")
 CA = os.environ.get("AWS_CA_BUNDLE", "")
+# Calls that write: the key exists then, and the VPC is being made.
+INTERRUPTED_AFTER = 6
 READS = ("Describe", "Get", "List")
 _numbers = itertools.count(1)
 
@@ -34,6 +38,11 @@ def secret_key() -> str:
     parser = configparser.ConfigParser()
     parser.read(os.environ["AWS_SHARED_CREDENTIALS_FILE"])
     return parser["default"]["aws_secret_access_key"]
+
+
+def key_of(account: str) -> str:
+    """The identifier of the access key that the playbooks use in an account."""
+    return f"AKIALABX{account}"
 
 
 def new_account() -> str:
@@ -64,8 +73,8 @@ def control(method: str, path: str, **body: Any) -> requests.Response:
 
 def calls(account: str | None = ACCOUNT) -> list[dict[str, Any]]:
     """What the playbooks called, in order; account: None for all."""
-    found = control("GET", "calls").json()
-    return [one for one in found if one["key"].startswith("AKIALABX") and one["key"].endswith(account or "")]
+    found = control("GET", f"calls?key={key_of(account)}" if account else "calls").json()
+    return [one for one in found if one["key"].startswith(key_of(""))]
 
 
 def is_read(call: str) -> bool:
@@ -81,14 +90,19 @@ def writes(recorded: list[dict[str, Any]]) -> list[str]:
     return [one["call"] for one in recorded if not is_read(one["call"])]
 
 
+def inject(call: str, kind: str, account: str, **options: Any) -> None:
+    """Let the playbooks' calls of an account fail from now on."""
+    control("POST", "faults", call=call, fault=kind, key=key_of(account), **options)
+
+
 @contextlib.contextmanager
 def fault(call: str, kind: str, account: str, **options: Any) -> Iterator[None]:
     """Let the playbooks' calls of an account fail in this block."""
-    control("POST", "faults", call=call, fault=kind, key=f"AKIALABX{account}", **options)
+    inject(call, kind, account, **options)
     try:
         yield
     finally:
-        control("DELETE", "faults")
+        control("DELETE", f"faults?key={key_of(account)}")
 
 
 class Run:
@@ -111,6 +125,36 @@ class Run:
         return " ".join(self.output.split())
 
 
+def kill_at(account: str, call: int, log: pathlib.Path) -> None:
+    """Kill a run once it made so many calls that write, or at its end."""
+    before = len(calls(account))
+    arguments = ["playbooks/aws.yml", "-i", INVENTORY, *answers(account)]
+    run = KillablePlaybook(log, *arguments, **credentials(account))
+    try:
+        until = time.monotonic() + 300
+        while run.process.poll() is None and len(writes(calls(account)[before:])) < call:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        run.kill()
+
+
+def assert_throttled(recorded: list[dict[str, Any]]) -> None:
+    """Each action that was called was refused at first, and answered then."""
+    called = {one["call"] for one in recorded}
+    assert len(called) > 20
+    for action in called:
+        errors = [one["error"] for one in recorded if one["call"] == action]
+        assert re.search("Throttling|RequestLimitExceeded", errors[0] or ""), action
+        assert None in errors[1:] or errors[1] not in ("Throttling", "RequestLimitExceeded"), action
+
+
+def interrupt() -> None:
+    """Kill a run before molecule's first whole one, in which AWS then throttles the first call of each action."""
+    kill_at(ACCOUNT, INTERRUPTED_AFTER, pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "killed.log")
+    inject("*", "throttle", ACCOUNT, each=True)
+
+
 def answers(account: str) -> list[str]:
     return [] if account == ACCOUNT else ["-e", f"aws_account_id='{account}'"]
 
@@ -119,7 +163,7 @@ def credentials(account: str) -> dict[str, Any]:
     """Environment variables that win over the file of credentials."""
     if account == ACCOUNT:
         return {}
-    return {"AWS_ACCESS_KEY_ID": f"AKIALABX{account}", "AWS_SECRET_ACCESS_KEY": secret_key()}
+    return {"AWS_ACCESS_KEY_ID": key_of(account), "AWS_SECRET_ACCESS_KEY": secret_key()}
 
 
 def keys_of_environments(kms: Any) -> list[str]:

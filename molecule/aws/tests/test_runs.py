@@ -1,4 +1,7 @@
-"""Molecule's own runs: --check on the empty account, the first run, and the second one."""
+"""Molecule's own runs: --check on the empty account, the first run, and the second one.
+
+Before the first one another run was killed (side_effect.yml). From then on the first call of each action is throttled.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,17 @@ import re
 
 import pytest
 
-from tests.support.aws_lab import ACCOUNT, ENDPOINT, ENVIRONMENT, actions, calls, log_of_runs, names, writes
+from tests.support.aws_lab import (
+    ACCOUNT,
+    ENDPOINT,
+    ENVIRONMENT,
+    actions,
+    assert_throttled,
+    calls,
+    log_of_runs,
+    names,
+    writes,
+)
 from tests.support.lab import INVENTORY, address, recap, run_playbook
 from tests.support.permissions import read_actions
 
@@ -60,28 +73,43 @@ def plays() -> list[Play]:
 
 
 @pytest.fixture(scope="module")
-def recorded() -> list[list[dict]]:
-    """The calls of each of the three runs: each begins by asking for its account and that account's name."""
+def recorded() -> dict[str, list[dict]]:
+    """The calls of each run: each begins by asking for its account and that account's name."""
     runs: list[list[dict]] = []
     for call in calls():
-        if call["call"] == "iam:ListAccountAliases":
+        if call["call"] == "iam:ListAccountAliases" and not call["error"]:
             runs.append([])
         if runs:
             runs[-1].append(call)
-    for name, run in zip(("check", "first", "second"), runs, strict=False):
+    found = dict(zip(("check", "killed", "first", "second"), runs, strict=False))
+    for name, run in found.items():
         print(f"{name}: {len(run)} calls of {len({one['call'] for one in run})} actions")
-    return runs[:3]
+    return found
 
 
 def test_check_mode_only_reads(recorded):
-    assert recorded[0]
-    assert writes(recorded[0]) == []
+    assert recorded["check"]
+    assert writes(recorded["check"]) == []
 
 
 def test_check_mode_shows_every_resource_by_name(plays):
     for kind, name in names(ACCOUNT):
         if kind not in ("endpoint", "flow log") and name.startswith(ENVIRONMENT):
             assert name in plays[0].text, f"the plan lacks the {kind} {name}"
+
+
+def test_a_run_was_killed_while_it_made_the_network(recorded):
+    """What it made is not made again by the next one."""
+    made = writes(recorded["killed"])
+    assert "ec2:CreateVpc" in made
+    assert "ec2:RunInstances" not in made
+    assert "ec2:CreateVpc" not in writes(recorded["first"])
+
+
+def test_the_first_call_of_each_action_was_throttled():
+    recorded = calls()
+    begin = next(place for place, one in enumerate(recorded) if one["error"] == "Throttling")
+    assert_throttled(recorded[begin:])
 
 
 def test_the_first_run_makes_everything_once():
@@ -100,7 +128,7 @@ def test_the_first_run_makes_everything_once():
 
 
 def test_the_database_is_created_before_the_server_runs(recorded):
-    order = [one["call"] for one in recorded[1]]
+    order = [one["call"] for one in recorded["first"]]
     assert order.index("rds:CreateDBInstance") < order.index("ec2:RunInstances")
     # The server is asked for before anything waits until the database is there.
     assert max(place for place, call in enumerate(order) if call == "rds:DescribeDBInstances") > order.index(
@@ -109,8 +137,8 @@ def test_the_database_is_created_before_the_server_runs(recorded):
 
 
 def test_the_second_run_writes_nothing(recorded, plays):
-    assert recorded[2]
-    assert writes(recorded[2]) == []
+    assert recorded["second"]
+    assert writes(recorded["second"]) == []
     assert "changed: [aws]" not in plays[2].text
 
 
@@ -120,7 +148,7 @@ def test_the_play_has_few_tasks(plays):
 
 
 def test_the_policy_on_the_page_is_what_was_called(recorded):
-    called = actions([call for run in recorded for call in run])
+    called = actions([call for run in recorded.values() for call in run])
     assert sorted(called ^ set(read_actions("Build and change"))) == []
 
 
