@@ -711,7 +711,7 @@ class Control:
             if (method, path) == ("GET", "/lab/calls"):
                 answer = [one for one in RECORDER.calls if key in (None, one["key"])]
             elif (method, path) == ("DELETE", "/lab/calls"):
-                RECORDER.calls = []
+                RECORDER.calls = [one for one in RECORDER.calls if key not in (None, one["key"])]
             elif (method, path) == ("POST", "/lab/faults"):
                 asked = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
                 if asked.get("fault") in FAULTS:

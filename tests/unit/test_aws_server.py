@@ -298,6 +298,24 @@ def test_a_fault_concerns_its_action_and_its_client(server):
     server.client("ec2", "000000000007").describe_vpcs()
 
 
+def test_the_control_is_limited_to_one_client_where_that_is_asked(server):
+    server.control("POST", "faults", call="*", fault="deny", times=9, key="AKIALABX000000000007")
+    server.control("DELETE", "faults?key=AKIALABX000000000008")
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        server.client("ec2", "000000000007").describe_vpcs()
+    server.control("DELETE", "faults?key=AKIALABX000000000007")
+    server.client("ec2", "000000000007").describe_subnets()
+    server.client("ec2", "000000000008").describe_vpcs()
+
+    def calls(key: str) -> list[str]:
+        return [one["call"] for one in server.control("GET", f"calls?key={key}").json()]
+
+    assert calls("AKIALABX000000000008") == ["ec2:DescribeVpcs"]
+    server.control("DELETE", "calls?key=AKIALABX000000000008")
+    assert calls("AKIALABX000000000008") == []
+    assert calls("AKIALABX000000000007") == ["ec2:DescribeVpcs", "ec2:DescribeSubnets"]
+
+
 def test_what_the_control_does_not_offer_is_refused(server):
     assert server.control("POST", "faults", call="*", fault="sleep").status_code == 400
     assert server.control("GET", "nothing").status_code == 404

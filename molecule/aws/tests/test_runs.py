@@ -15,6 +15,7 @@ from tests.support.aws_lab import (
     ACCOUNT,
     ENDPOINT,
     ENVIRONMENT,
+    Run,
     actions,
     assert_throttled,
     calls,
@@ -192,3 +193,12 @@ def test_verify_alone_asks_aws_for_the_address():
     asked = [one["call"] for one in calls()[before:]]
     assert writes(calls()[before:]) == []
     assert sorted(set(asked) ^ set(read_actions("Verify only"))) == []
+
+
+@pytest.mark.long
+def test_check_mode_of_what_is_built_only_reads():
+    run = Run("--check", "--diff")
+    assert run.result.returncode == 0, run.output[-3000:]
+    assert recap(run.output)["changed"] == 0
+    assert run.calls
+    assert writes(run.calls) == []
