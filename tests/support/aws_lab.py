@@ -27,8 +27,6 @@ ENDPOINT = f"{ENVIRONMENT}.aaaaaaaaaa.{REGION}.rds.amazonaws.com"
 ACCOUNT = "123456789012"
 URL = os.environ.get("AWS_ENDPOINT_URL", "")
 CA = os.environ.get("AWS_CA_BUNDLE", "")
-# Calls that write: the key exists then, and the VPC is being made.
-INTERRUPTED_AFTER = 6
 READS = ("Describe", "Get", "List")
 _numbers = itertools.count(1)
 
@@ -53,7 +51,7 @@ def new_account() -> str:
 @functools.cache
 def client(service: str, account: str = ACCOUNT) -> Any:
     """A client of the tests, whose calls are recorded under another key than those of the playbooks."""
-    return boto3.client(
+    return boto3.session.Session().client(  # the default session is not for several threads
         service,
         region_name=REGION,
         endpoint_url=URL,
@@ -125,11 +123,11 @@ class Run:
         return " ".join(self.output.split())
 
 
-def kill_at(account: str, call: int, log: pathlib.Path) -> None:
+def kill_at(account: str, call: int, log: pathlib.Path, *options: str) -> None:
     """Kill a run once it made so many calls that write, or at its end."""
     before = len(calls(account))
-    arguments = ["playbooks/aws.yml", "-i", INVENTORY, *answers(account)]
-    run = KillablePlaybook(log, *arguments, **credentials(account))
+    arguments = [*answers(account), *options]
+    run = KillablePlaybook(log, "playbooks/aws.yml", "-i", INVENTORY, *arguments, **credentials(account))
     try:
         until = time.monotonic() + 300
         while run.process.poll() is None and len(writes(calls(account)[before:])) < call:
@@ -147,12 +145,6 @@ def assert_throttled(recorded: list[dict[str, Any]]) -> None:
         errors = [one["error"] for one in recorded if one["call"] == action]
         assert re.search("Throttling|RequestLimitExceeded", errors[0] or ""), action
         assert None in errors[1:] or errors[1] not in ("Throttling", "RequestLimitExceeded"), action
-
-
-def interrupt() -> None:
-    """Kill a run before molecule's first whole one, in which AWS then throttles the first call of each action."""
-    kill_at(ACCOUNT, INTERRUPTED_AFTER, pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "killed.log")
-    inject("*", "throttle", ACCOUNT, each=True)
 
 
 def answers(account: str) -> list[str]:
@@ -212,3 +204,17 @@ def names(account: str) -> Counter[tuple[str, str]]:
 def log_of_runs() -> str:
     """What molecule's own runs printed with -vvv --diff."""
     return (pathlib.Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "runs.log").read_text()
+
+
+def assert_unique(account: str) -> None:
+    found = names(account)
+    assert {name: count for name, count in found.items() if count > 1} == {}
+
+
+def complete(account: str, *arguments: str) -> Run:
+    """A run to the end, in which the first call of each action is throttled."""
+    with fault("*", "throttle", account, each=True):
+        run = Run(*arguments, account=account)
+    assert run.result.returncode == 0, run.output[-3000:]
+    assert_unique(account)
+    return run

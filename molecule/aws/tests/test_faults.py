@@ -1,7 +1,4 @@
-"""Runs on an account that is empty at first: refused for want of a permission or of capacity, killed, throttled.
-
-test_runs.py has the run after one that was killed, and the throttled one, of `make test`.
-"""
+"""Runs on an account that is empty at first: refused for want of a permission or of capacity, killed, throttled."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import random
 
 import pytest
 
-from tests.support.aws_lab import Run, assert_throttled, fault, kill_at, names, new_account
+from tests.support.aws_lab import Run, assert_throttled, assert_unique, complete, fault, kill_at, new_account, writes
 from tests.support.lab import recap
 
 # In the order in which a run makes these calls, so that each run gets farther than the one before.
@@ -54,18 +51,14 @@ def test_missing_capacity_is_explained(account):
     assert "Traceback" not in run.output
 
 
-def assert_unique(account: str) -> None:
-    found = names(account)
-    assert {name: count for name, count in found.items() if count > 1} == {}
-
-
-def complete(account: str) -> Run:
-    """A run to the end, in which the first call of each action is throttled."""
-    with fault("*", "throttle", account, each=True):
-        run = Run(account=account)
-    assert run.result.returncode == 0, run.output[-3000:]
-    assert_unique(account)
-    return run
+def test_a_killed_run_and_a_throttled_one_complete_the_work(completed):
+    """conftest.py began with them."""
+    killed, run = completed
+    made = [one["call"] for one in killed]
+    assert "ec2:CreateVpc" in made
+    assert "ec2:RunInstances" not in made
+    assert "ec2:CreateVpc" not in writes(run.calls)
+    assert_throttled(run.calls)
 
 
 @pytest.mark.long

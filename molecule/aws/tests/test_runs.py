@@ -1,7 +1,4 @@
-"""Molecule's own runs: --check on the empty account, the first run, and the second one.
-
-Before the first one another run was killed (side_effect.yml). From then on the first call of each action is throttled.
-"""
+"""Molecule's own runs: --check on the empty account, the first run, and the second one."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from tests.support.aws_lab import (
     ENVIRONMENT,
     Run,
     actions,
-    assert_throttled,
     calls,
     log_of_runs,
     names,
@@ -78,11 +74,11 @@ def recorded() -> dict[str, list[dict]]:
     """The calls of each run: each begins by asking for its account and that account's name."""
     runs: list[list[dict]] = []
     for call in calls():
-        if call["call"] == "iam:ListAccountAliases" and not call["error"]:
+        if call["call"] == "iam:ListAccountAliases":
             runs.append([])
         if runs:
             runs[-1].append(call)
-    found = dict(zip(("check", "killed", "first", "second"), runs, strict=False))
+    found = dict(zip(("check", "first", "second"), runs, strict=False))
     for name, run in found.items():
         print(f"{name}: {len(run)} calls of {len({one['call'] for one in run})} actions")
     return found
@@ -97,20 +93,6 @@ def test_check_mode_shows_every_resource_by_name(plays):
     for kind, name in names(ACCOUNT):
         if kind not in ("endpoint", "flow log") and name.startswith(ENVIRONMENT):
             assert name in plays[0].text, f"the plan lacks the {kind} {name}"
-
-
-def test_a_run_was_killed_while_it_made_the_network(recorded):
-    """What it made is not made again by the next one."""
-    made = writes(recorded["killed"])
-    assert "ec2:CreateVpc" in made
-    assert "ec2:RunInstances" not in made
-    assert "ec2:CreateVpc" not in writes(recorded["first"])
-
-
-def test_the_first_call_of_each_action_was_throttled():
-    recorded = calls()
-    begin = next(place for place, one in enumerate(recorded) if one["error"] == "Throttling")
-    assert_throttled(recorded[begin:])
 
 
 def test_the_first_run_makes_everything_once():
