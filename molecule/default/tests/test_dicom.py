@@ -50,6 +50,7 @@ from tests.support.dicom_nodes import (
     write,
 )
 from tests.support.lab import address
+from tests.support.secrets import scenario_secrets
 
 testinfra_hosts = [address("full")]
 SLICES = 500
@@ -469,6 +470,19 @@ def test_the_reverse_proxy_lets_in_exactly_the_addresses_of_the_modalities(host)
         else:
             doors.setdefault(last, []).append(who)
     assert doors == {str(PLAIN): ["172.28.77.1"], str(TLS): ["172.28.77.1", "127.0.0.1/32"]}
+
+
+def test_the_checks_after_every_run_show_their_certificate(host):
+    with host.sudo():
+        log = host.check_output("cat /var/log/lightbox/reverse_proxy/dicom.log")
+    lines = [
+        line for line in map(json.loads, log.splitlines()) if (line["address"], line["port"]) == ("127.0.0.1", TLS)
+    ]
+    found = [line for line in lines if line["calling_aet"]]  # the others only see whether the port is open
+    assert {(line["device"], line["certificate"], line["status"]) for line in found} == {("verify", "SUCCESS", 200)}
+    assert {line["calling_aet"] for line in found} == {"********"}
+    assert all(820 <= line["certificate_days"] <= 825 for line in found)
+    assert scenario_secrets()["AE title of the checks"] not in log.upper()
 
 
 # -- What stays in the logs, after all of the above

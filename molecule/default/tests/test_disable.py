@@ -41,8 +41,9 @@ def test_images_and_index_stay(disabled, host):
 
 def test_programs_and_secrets_are_gone(disabled, host):
     with host.sudo():
-        for path in ("/opt/lightbox/orthanc", "/etc/nginx/lightbox", "/etc/lightbox/certificates/privkey.pem"):
+        for path in ("/opt/lightbox/orthanc", "/etc/nginx/lightbox", "/etc/lightbox/dicom-ca"):
             assert not host.file(path).exists, path
+        assert not host.file("/etc/lightbox/certificates/privkey.pem").exists
         assert not host.file("/opt/lightbox/ohif/current").exists
         assert not host.package("docker.io").is_installed
         assert host.check_output("ss -Hltn '( sport = :443 or sport = :80 or sport = :8042 or sport = :14242 )'") == ""
@@ -51,4 +52,5 @@ def test_programs_and_secrets_are_gone(disabled, host):
 
 def test_the_keys_on_the_controller_stay(disabled):
     assert (INVENTORY / ".secrets/ca/ca.key").exists()
+    assert (INVENTORY / ".secrets/dicom-ca/ca.key").exists()
     assert (INVENTORY / ".secrets/web_password").exists()
