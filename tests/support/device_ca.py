@@ -39,6 +39,16 @@ class DeviceCa:
         self.path.write_bytes(made.public_bytes(PEM))
         self.revoke()
 
+    @classmethod
+    def load(cls, directory: pathlib.Path, certificate: pathlib.Path, key: pathlib.Path) -> DeviceCa:
+        """A CA that is there, to issue what it would not. Its files stay as they are."""
+        made = cls.__new__(cls)
+        private = serialization.load_pem_private_key(key.read_bytes(), None)
+        assert isinstance(private, ec.EllipticCurvePrivateKey)
+        made.directory, made.path, made.key = directory, certificate, private
+        made.subject = x509.load_pem_x509_certificate(certificate.read_bytes()).subject
+        return made
+
     def _build(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
@@ -87,6 +97,10 @@ class Device:
 
     def __init__(self, certificate: x509.Certificate, pem: pathlib.Path, key: pathlib.Path) -> None:
         self.certificate, self.pem, self.key = certificate, pem, key
+
+    @classmethod
+    def load(cls, pem: pathlib.Path, key: pathlib.Path) -> Device:
+        return cls(x509.load_pem_x509_certificate(pem.read_bytes()), pem, key)
 
     def context(self, server_ca: pathlib.Path) -> ssl.SSLContext:
         """What the device uses as a client of a server whose CA this is."""
