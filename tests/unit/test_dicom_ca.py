@@ -301,6 +301,8 @@ def test_the_playbook_exports_and_revokes_for_two_servers(tmp_path):
         check=True,
         capture_output=True,
     )
+    made.run("dicom_ca", "-e", "export=ct1", "--check")
+    assert not made.ca.exists()
     said = made.run("dicom_ca", "-e", "export=ct1")
     (password,) = re.findall(r"Password of ct1\.p12 in it: (\w+)", said)
     check_export(made, password)
@@ -319,6 +321,15 @@ def test_the_playbook_exports_and_revokes_for_two_servers(tmp_path):
         installed = made.directory / "server" / server
         assert (installed / "crl.pem").read_bytes() == (made.ca / "crl.pem").read_bytes()
         assert not (installed / "devices/ct1.pem").exists()
+
+
+@needs_ansible
+def test_names_that_differ_in_case_on_two_servers_are_refused(tmp_path):
+    made = Controller(tmp_path)
+    hosts = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    hosts["pacs"]["hosts"]["two"]["pacs_modalities"] = [{**DEVICES[0], "name": "CT1", "tls": True}]
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    assert "the same but for upper and lower case: ct1, CT1." in flatten(made.run("dicom_ca", fails=True))
 
 
 ROLE = Role("dicom_ca", dicom_ca_directory="/nowhere/dicom-ca", inventory_hostname="one")
