@@ -222,6 +222,13 @@ def test_certificates_are_issued_renewed_and_revoked(tmp_path):
     assert lines["verify"].endswith("the next run of site.yml renews it")
 
     # Both are revoked, and no other. The next run makes a new key.
+    empty = (made.ca / "crl.pem").read_bytes()
+    revoked = made.issued("ct1")
+    (made.directory / "vault").write_text("another password")
+    said = made.run_parts("revoke", revoked="ct1", fails=True)
+    assert "Decryption failed" in said
+    assert "Revoked from now on" not in said
+    (made.directory / "vault").write_text(VAULT.bytes.decode())
     key = (made.ca / "devices/ct1/privkey.pem").read_bytes()
     said = made.run_parts("revoke", revoked="ct1")
     crl = (made.ca / "crl.pem").read_bytes()
@@ -233,6 +240,13 @@ def test_certificates_are_issued_renewed_and_revoked(tmp_path):
     assert "ct1 has no valid certificate, so there is nothing to revoke" in flatten(said)
     assert (made.ca / "crl.pem").read_bytes() == crl
     assert (made.ca / "devices/ct1/privkey.pem").read_bytes() != key
+
+    # A list that was lost, or restored from before, gets what was revoked.
+    (made.ca / "crl.pem").unlink()
+    for _again in range(2):
+        made.run_parts("issue_once", __dicom_ca_only=["ct1"])
+        assert ["certificate revoked" in made.verify(path) for path in revoked] == [True, True]
+        (made.ca / "crl.pem").write_bytes(empty)
     assert made.verify(made.ca / "devices/ct1/fullchain.pem") == ""
 
 
@@ -287,6 +301,8 @@ def test_the_playbook_exports_and_revokes_for_two_servers(tmp_path):
         check=True,
         capture_output=True,
     )
+    made.run("dicom_ca", "-e", "export=ct1", "--check")
+    assert not made.ca.exists()
     said = made.run("dicom_ca", "-e", "export=ct1")
     (password,) = re.findall(r"Password of ct1\.p12 in it: (\w+)", said)
     check_export(made, password)
@@ -307,10 +323,19 @@ def test_the_playbook_exports_and_revokes_for_two_servers(tmp_path):
         assert not (installed / "devices/ct1.pem").exists()
 
 
+@needs_ansible
+def test_names_that_differ_in_case_on_two_servers_are_refused(tmp_path):
+    made = Controller(tmp_path)
+    hosts = yaml.safe_load((tmp_path / "hosts.yml").read_text())
+    hosts["pacs"]["hosts"]["two"]["pacs_modalities"] = [{**DEVICES[0], "name": "CT1", "tls": True}]
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    assert "the same but for upper and lower case: ct1, CT1." in flatten(made.run("dicom_ca", fails=True))
+
+
 ROLE = Role("dicom_ca", dicom_ca_directory="/nowhere/dicom-ca", inventory_hostname="one")
 
 
-def devices(*given: dict[str, str]) -> dict[str, Any]:
+def devices(*given: dict[str, Any]) -> dict[str, Any]:
     return {"dicom_ca_devices": [{**DEVICES[0], **one} for one in given]}
 
 
@@ -320,6 +345,10 @@ def devices(*given: dict[str, str]) -> dict[str, Any]:
         ({"dicom_ca_directory": "ca"}, "dicom_ca_directory is 'ca'"),
         ({"dicom_ca_server_directory": "/etc"}, "dicom_ca_server_directory is '/etc'"),
         ({"dicom_ca_server_directory": "/etc/a b"}, "dicom_ca_server_directory is '/etc/a b'"),
+        (
+            {"dicom_ca_directory": "/srv/devices/ca", "dicom_ca_server_directory": "/srv/devices"},
+            "dicom_ca_directory (/srv/devices/ca) is inside dicom_ca_server_directory (/srv/devices)",
+        ),
         ({"dicom_ca_name": "a\nb"}, "dicom_ca_name is"),
         ({"dicom_ca_days": 0}, "dicom_ca_days is 0. Set it to 1 to 3650"),
         ({"dicom_ca_days": 3651}, "dicom_ca_days is 3651"),
@@ -333,6 +362,8 @@ def devices(*given: dict[str, str]) -> dict[str, Any]:
             "dicom_ca_reload_services contains a name that is not a systemd unit's",
         ),
         (devices({"name": "../x"}), "dicom_ca_devices contains the name ../x"),
+        (devices({"name": "_x"}), "dicom_ca_devices contains the name _x"),
+        (devices({"name": 123}), "dicom_ca_devices contains the name 123"),
         (devices({"host": "192.0.2.999"}), "the host of ct1 is '192.0.2.999'"),
         (devices({"host": ""}), "the host of ct1 is ''"),
         (
@@ -369,6 +400,12 @@ def test_a_ca_without_its_key_is_refused(tmp_path):
     given = {"dicom_ca_directory": str(tmp_path), "__dicom_ca_renew_before": "20000101000000Z"}
     (error,) = ROLE.errors(**given)
     assert "contains ca.pem but not ca.key, so nothing can be issued or revoked" in error
+    certificate = (tmp_path / "ca.pem").rename(tmp_path / "other")
+    (tmp_path / "crl.pem").touch()
+    (error,) = ROLE.errors(**given)
+    assert "contains crl.pem but not ca.key" in error
+    (tmp_path / "crl.pem").unlink()
+    certificate.rename(tmp_path / "ca.pem")
     key.rename(tmp_path / "ca.key")
     assert ROLE.errors(**given) == []
     (error,) = ROLE.errors(dicom_ca_directory=str(tmp_path))

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from pynetdicom import AE, StoragePresentationContexts, build_context, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined] # made at import
@@ -551,7 +553,15 @@ def test_another_title_or_device_is_rejected_and_told_why(request: pytest.Fixtur
 def refused_certificates(proxy: Proxy) -> dict[str, tuple[Device, str]]:
     other = proxy.directory / "other"
     other.mkdir(exist_ok=True)
+    # A device that issues certificates with its own.
+    device, issuer = proxy.pki.issue("MR (2nd floor)"), DeviceCa(other, "device")
+    key = serialization.load_pem_private_key(device.key.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    issuer.key, issuer.subject = key, device.certificate.subject
+    forged = issuer.issue("ct1")
+    forged.pem.write_bytes(forged.pem.read_bytes() + device.pem.read_bytes())
     return {
+        "a device's": (forged, "unable to get certificate CRL"),  # the last of its errors
         "expired": (proxy.pki.issue("ct1", days=-2), "certificate has expired"),
         "of another CA": (DeviceCa(other, "others").issue("ct1"), "unable to verify the first certificate"),
         "of another CA of the same name": (DeviceCa(other, "devices").issue("ct1"), "certificate signature failure"),
@@ -560,7 +570,9 @@ def refused_certificates(proxy: Proxy) -> dict[str, tuple[Device, str]]:
 
 
 @pytest.mark.parametrize("mode", ["optional", "required"])
-@pytest.mark.parametrize("which", ["expired", "of another CA", "of another CA of the same name", "a server's"])
+@pytest.mark.parametrize(
+    "which", ["expired", "of another CA", "of another CA of the same name", "a server's", "a device's"]
+)
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_certificate_that_does_not_verify(request: pytest.FixtureRequest, mode, which, version):
     proxy = request.getfixturevalue(mode)
