@@ -79,8 +79,10 @@ class Archive:
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, self.count)]
         server = entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
         assert server
-        yield self
-        server.shutdown()
+        try:
+            yield self
+        finally:
+            server.shutdown()
 
     def count(self, _event: evt.Event) -> None:
         self.connections += 1
