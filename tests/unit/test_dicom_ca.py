@@ -394,6 +394,16 @@ def test_all_errors_come_at_once():
     assert ROLE.errors(**devices({}, {"name": "b"})) == []
 
 
+def test_other_files_among_the_certificates_are_left_alone(tmp_path):
+    make_pki(tmp_path, names=())
+    issued = tmp_path / "issued"
+    issued.mkdir()
+    shutil.copy(tmp_path / "ca.pem", issued / "ct1-0A.pem")
+    (issued / "ct1-0A (copy).pem").write_text("no certificate")
+    (found,) = ROLE.value("__dicom_ca_certificates", dicom_ca_directory=str(tmp_path))
+    assert (found["name"], found["serial"]) == ("ct1", "0A")
+
+
 def test_a_ca_without_its_key_is_refused(tmp_path):
     make_pki(tmp_path, names=())
     key = (tmp_path / "ca.key").rename(tmp_path / "elsewhere")
