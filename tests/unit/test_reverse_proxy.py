@@ -280,7 +280,8 @@ def status_of(port: int, method: str, target: str, headers: dict[str, str] | Non
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    lines = [f"{method} {target} HTTP/1.1", f"Host: pacs.example.org:{port}", "Connection: close"]
+    lines = [f"{method} {target} HTTP/1.1", "Connection: close"]
+    lines += [] if "Host" in (headers or {}) else [f"Host: pacs.example.org:{port}"]
     lines += [] if "Content-Length" in (headers or {}) else ["Content-Length: 0"]
     lines += [f"{name}: {value.replace('PORT', str(port))}" for name, value in (headers or {}).items()]
     with (
@@ -292,6 +293,25 @@ def status_of(port: int, method: str, target: str, headers: dict[str, str] | Non
 
 
 LOGIN = {"Authorization": "Basic " + base64.b64encode(b"admin:not a secret").decode()}
+
+
+@needs_nginx
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("pacs.example.org", 200),
+        ("PACS.example.org:PORT", 200),
+        ("pacs.example.org:443", 200),
+        ("pacs.example.org:x@evil.example", 400),
+        ("pacs.example.org:443@evil.example", 400),
+        ("pacs.example.org:", 400),
+        ("pacs.example.org:443;proto=http", 400),
+        ("pacs.example.org:443,evil.example", 400),
+        ('pacs.example.org:"', 400),
+    ],
+)
+def test_the_host_header_is_a_name_and_a_port(with_archive, host, status):
+    assert status_of(with_archive, "GET", "/pacs/system", LOGIN | {"Host": host}) == status
 
 
 @needs_nginx
