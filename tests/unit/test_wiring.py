@@ -118,6 +118,25 @@ def test_pacs_hosts_chooses_other_hosts(playbook, tmp_path):
         assert found - {"localhost"} == hosts
 
 
+@pytest.mark.parametrize(
+    ("answers", "enabled"),
+    [
+        ({"certificates_provider": "local_ca"}, False),
+        ({"certificates_provider": "provided"}, True),
+        ({"certificates_provider": "provided", "certificates_provided_ca": "/srv/ca.pem"}, False),
+        ({"certificates_provider": "acme"}, True),
+        ({"certificates_provider": "acme", "certificates_acme_staging": "yes"}, False),
+        ({"certificates_provider": "acme", "certificates_acme_ca": "/srv/ca.pem"}, False),
+    ],
+)
+def test_browsers_are_told_to_use_https_only_where_they_trust_the_ca(answers, enabled):
+    loader = DataLoader()
+    variables = loader.load_from_file(str(WIRING.with_name("wiring_certificates.yml")), trusted_as_template=True)
+    variables |= {"certificates_provided_ca": "", "certificates_acme_ca": "", "certificates_acme_staging": False}
+    templar = Templar(loader, variables=variables | answers)
+    assert templar.template(trust_as_template("{{ reverse_proxy_hsts_enabled }}")) is enabled
+
+
 @pytest.mark.parametrize(("answers", "plain", "tls"), CASES.values(), ids=CASES.keys())
 def test_who_reaches_the_dicom_ports(answers, plain, tls):
     assert networks(**answers) == (sorted(plain), sorted(tls))
