@@ -257,6 +257,13 @@ def test_only_what_was_written_around_the_fault_is_compared(program):
     assert program.run(0, *RESTARTED).startswith("0 orphaned")
 
 
+def test_a_file_of_the_last_moment_before_a_quick_restart_is_compared(program):
+    """Orthanc reports 20 seconds, because it counts whole ones, and may have started 19 seconds ago."""
+    program.remember()
+    program.put(written=START - 19.5)
+    assert program.run(0, *RESTARTED, *found() * 2).startswith("1 orphaned")
+
+
 def test_an_orthanc_that_goes_on_running_is_not_compared(program):
     program.put(written=START)
     for at in (0, 5):

@@ -321,7 +321,8 @@ def compare(
         if running < SETTLED:
             raise UnavailableError(f"Orthanc started less than {SETTLED} seconds ago")
         outage.forget()
-        state.orphaned += find_orphaned(orthanc, storage, state.seen - SLACK, started)
+        # `started` may be too early by what Orthanc rounds, and a killed one is back within a second.
+        state.orphaned += find_orphaned(orthanc, storage, state.seen - SLACK, started + SAME_START)
         for file in (storage / ASIDE).glob("*"):  # moved there while another index was in use
             if instance := find_instance(orthanc, file):
                 state.without_file[instance] = file.name
