@@ -266,7 +266,7 @@ def test_a_renewal_interrupts_no_large_transfer():
 def request_under_way(path: str) -> Iterator[None]:
     """The timer's unit has been started, and asks the CA some seconds after a run has written a file."""
     dropin = f"/run/systemd/system/{UNIT}.d"
-    wait = f"if mkdir /run/once; then timeout 120 sh -c \"until [ -e {path} ]; do sleep 0.2; done\"; sleep 6; fi"
+    wait = f'if mkdir /run/once; then timeout 120 sh -c "until [ -e {path} ]; do sleep 0.2; done"; sleep 6; fi'
     text = shlex.quote(f"[Service]\nExecStartPre=/bin/sh -c '{wait}'\n")
     on_archive(f"sh -c {shlex.quote(f'mkdir {dropin}; printf {text} >{dropin}/wait.conf; systemctl daemon-reload')}")
     on_archive(f"systemctl start --no-block {UNIT}")
