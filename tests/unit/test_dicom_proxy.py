@@ -148,7 +148,7 @@ def settings(directory: pathlib.Path, pki: DeviceCa, server: Device, port: int, 
         "reverse_proxy_dicom_devices": DEVICES,
         "reverse_proxy_dicom_request_seconds": SECONDS,
         "__reverse_proxy_dicom_settings": str(directory / "dicom.json"),
-        "__reverse_proxy_njs_directory": str(PROJECT / "roles/reverse_proxy/files/njs"),
+        "__reverse_proxy_njs_directory": str(directory / "njs"),
         "__reverse_proxy_runtime_directory": str(directory),
     } | answers
 
@@ -158,6 +158,9 @@ def started(directory: pathlib.Path, archive: Archive, port: int = 0, **answers:
     """A proxy of the archive, or of another port."""
     assert NGINX
     (directory / "server").mkdir()
+    (directory / "njs").symlink_to(
+        PROJECT / "roles/reverse_proxy/files/njs"
+    )  # the role's own place has no space in its path
     authority = DeviceCa(directory / "server", "servers")
     server = authority.issue("localhost", usage=ExtendedKeyUsageOID.SERVER_AUTH, names=("localhost",))
     pki = DeviceCa(directory)
