@@ -519,7 +519,7 @@ def test_what_cannot_be_is_refused_before_anything_is_made(cloud, arguments, mes
 
 
 def test_what_cannot_be_changed_is_refused_before_the_rest_is_known(cloud):
-    """As the role's preflight asks, when there are no subnets, groups and keys yet."""
+    """The preflight of the role asks before the subnets, groups and keys exist."""
     cloud.run()
     unknown = {"check": True, "subnet_ids": [], "security_group_ids": [], "kms_key_id": ""}
     assert not cloud.run(**unknown).get("failed")
